@@ -1,0 +1,55 @@
+# Two commands set everything up on a fresh machine: `make run` and `make test`.
+PYTHON ?= python3
+CORES ?= all
+BIN := .venv/bin
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+IMAGES ?= $(ISBI2015_IMAGES)
+SOURCES = 'datasets={isbi2015: {sources: ["$(IMAGES)"]}}'
+
+.PHONY: help run test lint check-paper real phantom-page readme
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+run: .venv/run ## the table and the figures on the digital phantom
+	$(SNAKEMAKE)
+
+test: .venv/test ## all tests; those of the real images need ISBI2015_IMAGES=FOLDER
+	$(BIN)/python -m pytest
+
+lint: .venv/test ## check style and the workflow's structure
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakemake --lint
+
+check-paper: .venv/run need-images ## noisy and median columns on the real images, against the published ones
+	$(SNAKEMAKE) --quiet rules progress --configfile paper.yaml \
+	  --config run=check-paper 'select={methods: [median]}' $(SOURCES) \
+	  --until make_table -- results/check-paper/table.md
+	@cat results/check-paper/table.md
+	@! grep -q '✗' results/check-paper/table.md
+
+real: .venv/run need-images ## the table on the real images, with the default training budget
+	$(SNAKEMAKE) --config dataset=isbi2015 $(SOURCES)
+
+phantom-page: .venv/run need-images ## compare the phantom with the real images, in docs/phantom.md
+	$(SNAKEMAKE) --config $(SOURCES) -- docs/phantom.md
+
+readme: run real ## paste the tables of `run` and `real` into README.md, and copy the figures
+	$(BIN)/python workflow/scripts/paste_results.py README.md
+	cp results/phantom/figures/gaussian_0.2_0_1.png docs/examples.png
+	cp results/phantom/figures/training.png docs/training.png
+
+.PHONY: need-images
+need-images:
+	@test -n "$(IMAGES)" || { echo "say where the real images are: make ... IMAGES=FOLDER" >&2; exit 1; }
+
+.venv/run: requirements.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -r requirements.txt
+	touch $@
+
+.venv/test: requirements-dev.txt .venv/run
+	$(BIN)/pip install --quiet -r requirements-dev.txt
+	touch $@

@@ -1,0 +1,108 @@
+"""What several tests need: the project copied to a fresh folder, and the real images."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = ["Snakefile", "config.yaml", "paper.yaml", "profiles", "workflow"]
+
+
+@pytest.fixture(scope="session")
+def real_images() -> Path:
+    """The folder of the 400 real images, from the environment variable ISBI2015_IMAGES."""
+    folder = os.environ.get("ISBI2015_IMAGES")
+    if not folder:
+        pytest.skip("ISBI2015_IMAGES is not set to the folder of the real images")
+    return Path(folder)
+
+
+class Project:
+    """A copy of the project in which a test runs Snakemake, edits files and looks at results."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for part in PARTS:
+            if (ROOT / part).is_dir():
+                shutil.copytree(
+                    ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__")
+                )
+            else:
+                shutil.copy(ROOT / part, folder / part)
+        (folder / "resources").mkdir()
+        for file in (ROOT / "resources").iterdir():
+            if file.is_file():
+                shutil.copy(file, folder / "resources" / file.name)
+
+    def snakemake(self, *arguments: str, cores: int = 2) -> subprocess.CompletedProcess:
+        """Run Snakemake as a user would; the output is in `stdout`."""
+        return subprocess.run(
+            [sys.executable, "-m", "snakemake", "--cores", str(cores), *arguments],
+            cwd=self.folder,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+
+    def succeed(self, *arguments: str) -> str:
+        done = self.snakemake(*arguments)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def planned(self, *arguments: str) -> set[tuple[str, ...]]:
+        """Return the planned jobs: rule, and the values of `noise`, `method`, `part` if it has them."""
+        text = self.succeed("--dry-run", *arguments)
+        jobs, rule, found = set(), None, {}
+        for line in [*text.splitlines(), "rule end:"]:
+            words = line.split()
+            if line.startswith(("rule ", "localrule ")):
+                if rule not in (None, "all"):
+                    jobs.add((rule, *(found[k] for k in ("noise", "method", "part") if k in found)))
+                rule, found = words[1].rstrip(":"), {}
+            elif line.startswith("    wildcards: "):
+                pairs = line.removeprefix("    wildcards: ").split(", ")
+                found = dict(pair.split("=", 1) for pair in pairs)
+        return jobs
+
+    def edit_config(self, change, name: str = "config.yaml") -> None:
+        """Apply the function `change` to the configuration file's content."""
+        path = self.folder / name
+        config = yaml.safe_load(path.read_text())
+        change(config)
+        path.write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+def tiny(config: dict) -> None:
+    """Make the configuration one that runs in seconds."""
+    config["image_size"] = 16
+    config["datasets"]["phantom"] = {"subjects": 10, "seed": 1, "train": 6}
+    config["methods"]["autoencoder"]["training"] |= {"steps": 6, "batch": 4}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A fresh copy of the project, with a tiny configuration."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    project = Project(folder)
+    project.edit_config(tiny)
+    return project
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy of the project with a tiny configuration that was run to the end."""
+    project = Project(tmp_path_factory.mktemp("finished"))
+    project.edit_config(tiny)
+    project.edit_config(lambda config: config.update(select={"noise": TWO_NOISES}))
+    project.succeed()
+    return project
+
+
+TWO_NOISES = ["gaussian_0.1_0_1", "poisson_0.2_1"]

@@ -1,0 +1,198 @@
+"""The published network and its training, exactly."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from common.job import InputError
+from common.training import Recipe, train
+from methods.autoencoder import AutoEncoder, build_network
+
+
+def keras_like(network: AutoEncoder, x: torch.Tensor) -> torch.Tensor:
+    """The network's layers as Keras defines "same" padding: pad and crop below and on the right."""
+    for layer in network.encoder:
+        x = functional.conv2d(
+            functional.pad(x, (0, 1, 0, 1)), layer.weight, layer.bias, stride=2
+        ).relu()
+    for layer in network.decoder:
+        full = functional.conv_transpose2d(x, layer.weight, layer.bias, stride=2)
+        x = full[:, :, :-1, :-1].relu()
+    for layer in network.tail:
+        x = functional.conv2d(x, layer.weight, layer.bias, padding=1).sigmoid()
+    return x
+
+
+@pytest.mark.parametrize("shape", [(128, 128), (16, 24)])
+def test_padding_is_keras_pixel_by_pixel(shape):
+    torch.manual_seed(0)
+    network = build_network({"tail": [32, 16, 8]}).double()
+    for parameter in network.parameters():
+        parameter.data.normal_(0, 0.3)  # biases too: they show at borders
+    x = torch.rand(2, 1, *shape, dtype=torch.float64)
+    torch.testing.assert_close(network(x), keras_like(network, x), rtol=0, atol=1e-12)
+
+
+def test_mirrored_kernels_matter():
+    """The comparison above would notice a network that is not mirrored."""
+    torch.manual_seed(0)
+    network = build_network({"tail": [8]}).double()
+    x = torch.rand(1, 1, 16, 16, dtype=torch.float64)
+    shifted = x
+    for layer in network.encoder:
+        shifted = functional.conv2d(shifted, layer.weight, layer.bias, stride=2, padding=1).relu()
+    expected = x
+    for layer in network.encoder:
+        expected = functional.conv2d(
+            functional.pad(expected, (0, 1, 0, 1)), layer.weight, layer.bias, stride=2
+        ).relu()
+    assert (shifted - expected).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(("tail", "count"), [([32, 16, 8], 71_169), ([16, 8], 57_313)])
+def test_parameter_counts(tail, count):
+    assert sum(p.numel() for p in build_network({"tail": tail}).parameters()) == count
+
+
+def test_initial_weights_are_glorot_uniform_and_biases_zero():
+    torch.manual_seed(0)
+    network = build_network({"tail": [32, 16, 8]})
+    for layer in [*network.encoder, *network.decoder, *network.tail]:
+        ins, outs = layer.in_channels, layer.out_channels
+        limit = (6 / (9 * (ins + outs))) ** 0.5
+        assert layer.weight.abs().max() <= limit
+        assert layer.weight.abs().max() > 0.9 * limit
+        assert layer.weight.std().item() == pytest.approx(limit / 3**0.5, rel=0.2)
+        assert not layer.bias.any()
+
+
+class Gain(nn.Module):
+    """The smallest network there is: one factor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.gain * x
+
+
+def run_training(folder: Path, steps: int = 30, network=None, shuffled=None, **changes):
+    recipe = Recipe(
+        **{
+            "steps": steps,
+            "batch": 4,
+            "learning_rate": 1e-2,
+            "keep": "last",
+            "threads": 1,
+            "precision": "fp32",
+        }
+        | changes
+    )
+    rng = np.random.default_rng(0)
+    clean = rng.random((25, 8, 8)).astype(np.float32)
+    noisy = np.clip(clean + 0.1 * rng.normal(size=clean.shape), 0, 1).astype(np.float32)
+    torch.manual_seed(0)
+    if network is None:
+        network = build_network({"tail": [4]})
+    return train(
+        network,
+        noisy,
+        clean,
+        recipe,
+        shuffled or (lambda epoch, n: np.random.default_rng(epoch).permutation(n)),
+        device=torch.device("cpu"),
+        autocast=None,
+        checkpoint=folder / "checkpoint.pt",
+        identity="test",
+        name="test",
+    )
+
+
+def test_last_fifth_only_validates_and_each_epoch_is_shuffled(tmp_path):
+    asked = []
+
+    def shuffled(epoch, n):
+        asked.append((epoch, n))
+        return np.arange(n)
+
+    _, history = run_training(tmp_path, steps=11, network=Gain(), shuffled=shuffled)
+    assert asked == [(0, 20), (1, 20), (2, 20)]  # 20 of 25 train, five steps an epoch
+    assert [line["step"] for line in history] == [5, 10, 11]
+    assert [line["images"] for line in history] == [20, 40, 44]
+    assert all(line["validation_loss"] is not None for line in history)
+
+
+def test_optimizer_is_keras_adam(tmp_path):
+    """The first steps of Adam with epsilon 1e-7, worked out by hand."""
+    rng = np.random.default_rng(0)
+    clean = rng.random((25, 8, 8)).astype(np.float32)
+    noisy = np.clip(clean + 0.1 * rng.normal(size=clean.shape), 0, 1).astype(np.float32)
+    gain, m, v = 0.0, 0.0, 0.0
+    for step in range(1, 6):
+        x, y = (a[4 * (step - 1) : 4 * step].astype(float) for a in (noisy, clean))
+        gradient = (2 * (gain * x - y) * x).mean()
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+        # Keras folds the bias correction into the rate; epsilon is added to the plain root.
+        rate = 0.01 * (1 - 0.999**step) ** 0.5 / (1 - 0.9**step)
+        gain -= rate * m / (v**0.5 + 1e-7)
+    state, _ = run_training(
+        tmp_path, steps=5, network=Gain(), shuffled=lambda epoch, n: np.arange(n)
+    )
+    assert state["gain"].item() == pytest.approx(gain, abs=1e-5)
+
+
+def test_training_lowers_the_loss_and_is_reproducible(tmp_path):
+    first, history = run_training(tmp_path, steps=60)
+    second, again = run_training(tmp_path, steps=60)
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert history == again
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_interrupted_training_ends_bit_identical(tmp_path, monkeypatch):
+    monkeypatch.setattr("common.training.CHECKPOINT_SECONDS", -1)  # save after every step
+    whole, history = run_training(tmp_path / "whole", steps=17)
+
+    class Interrupted(Exception):
+        pass
+
+    def shuffled(epoch, n):
+        if epoch == 2:
+            raise Interrupted
+        return np.random.default_rng(epoch).permutation(n)
+
+    with pytest.raises(Interrupted):
+        run_training(tmp_path, steps=17, shuffled=shuffled)
+    resumed, rest = run_training(tmp_path, steps=17)
+    assert rest == history
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def test_checkpoint_of_another_training_or_a_broken_one_is_not_used(tmp_path, caplog):
+    whole, _ = run_training(tmp_path / "whole", steps=7)
+    (tmp_path / "checkpoint.pt").write_bytes(b"not a checkpoint")
+    again, _ = run_training(tmp_path, steps=7)
+    assert all(torch.equal(whole[key], again[key]) for key in whole)
+    assert "can't be read" in caplog.text
+
+
+def test_best_model_is_kept_on_request(tmp_path):
+    last, _ = run_training(tmp_path / "a", steps=40, learning_rate=0.5)
+    best, history = run_training(tmp_path / "b", steps=40, learning_rate=0.5, keep="best")
+    losses = [line["validation_loss"] for line in history]
+    assert min(losses) < losses[-1], "this learning rate does not overshoot: the test shows nothing"
+    assert any(not torch.equal(last[key], best[key]) for key in last)
+
+
+def test_diverged_training_says_where(tmp_path):
+    class Broken(Gain):
+        def forward(self, x):
+            return super().forward(x) * float("nan")
+
+    with pytest.raises(InputError, match="step 5"):
+        run_training(tmp_path, network=Broken())

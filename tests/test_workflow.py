@@ -1,0 +1,200 @@
+"""The whole workflow on a tiny configuration: what it makes, and what a change makes run again."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from skimage.metrics import structural_similarity
+
+from conftest import TWO_NOISES, Project
+
+GAUSSIAN, POISSON = TWO_NOISES
+
+
+def test_results_are_complete(finished: Project):
+    results = finished.folder / "results" / "phantom"
+    scores = pd.read_csv(results / "scores.csv", dtype={"image": str})
+    assert list(scores.columns) == ["noise", "method", "image", "ssim", "psnr"]
+    assert len(scores) == 2 * 3 * 4  # noise settings, methods with `noisy`, test images
+    assert set(scores["method"]) == {"noisy", "autoencoder", "median"}
+    assert set(scores["image"]) == {"007", "008", "009", "010"}
+    for noise in TWO_NOISES:
+        assert (results / f"figures/{noise}.png").stat().st_size > 10_000
+        model = torch.load(results / f"models/{noise}/autoencoder.pt", weights_only=True)
+        assert model["plugin"] == "autoencoder"
+        history = pd.read_csv(results / f"training/{noise}/autoencoder.csv")
+        assert history["step"].tolist() == [6]
+        assert (results / f"logs/train_denoiser/{noise}-autoencoder.log").stat().st_size > 0
+        assert (results / f"benchmarks/train_denoiser/{noise}-autoencoder.tsv").stat().st_size > 0
+    assert (results / "figures/training.png").stat().st_size > 10_000
+    assert not list((results / "checkpoints").rglob("*.pt"))
+    assert not [path for path in finished.folder.rglob(".*.npy") if path.is_file()]
+
+
+def test_first_row_has_the_smaller_tail(finished: Project):
+    def parameters(noise: str) -> int:
+        path = finished.folder / f"results/phantom/models/{noise}/autoencoder.pt"
+        return sum(w.numel() for w in torch.load(path, weights_only=True)["weights"].values())
+
+    assert parameters(GAUSSIAN) == 57_313
+    assert parameters(POISSON) == 71_169
+
+
+def test_table_is_the_mean_of_the_scores_and_is_not_called_real(finished: Project):
+    results = finished.folder / "results" / "phantom"
+    scores = pd.read_csv(results / "scores.csv")
+    table = pd.read_csv(results / "table.csv", index_col="noise")
+    for (noise, method), group in scores.groupby(["noise", "method"]):
+        assert table.loc[noise, method] == pytest.approx(group["ssim"].mean(), abs=1e-12)
+    text = (results / "table.md").read_text()
+    assert text.startswith("# Denoising radiographs: digital phantom")
+    assert "published" not in text
+    rows = [line for line in text.splitlines() if line.startswith("|")][2:]
+    assert ["Gaussian (mean 0, std 1)" in row for row in rows] == [True, False]
+    assert f"{table.loc[POISSON, 'autoencoder']:.4f}" in rows[1]
+
+
+def test_scores_are_of_the_files(finished: Project):
+    data = finished.folder / "resources/datasets/phantom/16px"
+    clean = np.load(data / "test.npy")
+    denoised = np.load(finished.folder / f"results/phantom/denoised/{POISSON}/median.npy")
+    scores = pd.read_csv(finished.folder / f"results/phantom/scores/{POISSON}/median.csv")
+    expected = [
+        structural_similarity(a, b, data_range=1) for a, b in zip(clean, denoised, strict=True)
+    ]
+    np.testing.assert_array_equal(scores["ssim"], expected)
+
+
+def test_split_keeps_test_images_out_of_training(finished: Project):
+    data = finished.folder / "resources/datasets/phantom/16px"
+    images, train, test = (np.load(data / f"{name}.npy") for name in ("images", "train", "test"))
+    np.testing.assert_array_equal(train, images[:6])
+    np.testing.assert_array_equal(test, images[6:])
+    clean = np.load(finished.folder / "results/phantom/clean/train.npy")
+    assert clean.shape == (30, 16, 16)
+    np.testing.assert_array_equal(clean[::5], train.astype(np.float32))
+
+
+def test_second_run_has_nothing_to_do_even_when_all_files_are_touched(finished: Project):
+    assert finished.planned() == set()
+    for path in finished.folder.rglob("*"):
+        if path.is_file() and ".snakemake" not in path.parts:
+            path.touch()
+    assert finished.planned() == set()
+
+
+def test_added_noise_setting_runs_its_own_chain(finished: Project):
+    new = "poisson_0.2_5"
+    planned = finished.planned("--config", f"select={{noise: [{GAUSSIAN}, {POISSON}, {new}]}}")
+    assert planned == {
+        *(("corrupt_images", new, part) for part in ("train", "test")),
+        ("train_denoiser", new, "autoencoder"),
+        *(("denoise_images", new, method) for method in ("autoencoder", "median")),
+        *(("score_images", new, method) for method in ("noisy", "autoencoder", "median")),
+        ("plot_examples", new),
+        ("plot_training",),
+        ("make_table",),
+    }
+
+
+def test_changed_training_budget_runs_from_training_onward(finished: Project):
+    planned = finished.planned("--config", "methods={autoencoder: {training: {steps: 7}}}")
+    assert planned == {
+        *(("train_denoiser", noise, "autoencoder") for noise in TWO_NOISES),
+        *(("denoise_images", noise, "autoencoder") for noise in TWO_NOISES),
+        *(("score_images", noise, "autoencoder") for noise in TWO_NOISES),
+        *(("plot_examples", noise) for noise in TWO_NOISES),
+        ("plot_training",),
+        ("make_table",),
+    }
+
+
+def test_changed_code_runs_the_jobs_that_reach_it(finished: Project, tmp_path: Path):
+    copy = Project.__new__(Project)
+    copy.folder = tmp_path / "copy"
+    shutil.copytree(finished.folder, copy.folder)  # moved as well
+    assert copy.planned() == set()
+
+    plugin = copy.folder / "workflow/scripts/methods/median.py"
+    text = plugin.read_text()
+    assert '"""Median filter' in text
+    plugin.write_text("# a comment\n" + text.replace('"""Median filter', '"""A median filter'))
+    assert copy.planned() == set()
+
+    plugin.write_text(plugin.read_text() + "\nANSWER = 42\n")
+    median = {
+        *(("denoise_images", noise, "median") for noise in TWO_NOISES),
+        *(("score_images", noise, "median") for noise in TWO_NOISES),
+        *(("plot_examples", noise) for noise in TWO_NOISES),
+        ("make_table",),
+    }
+    assert copy.planned() == median
+
+    training = copy.folder / "workflow/scripts/common/training.py"
+    training.write_text(training.read_text() + "\nANSWER = 42\n")
+    assert ("train_denoiser", GAUSSIAN, "autoencoder") in copy.planned()
+    assert not any(job[0] == "corrupt_images" for job in copy.planned())
+
+
+def test_two_runs_on_one_machine_give_identical_scores(finished: Project, project: Project):
+    """Other cores, another order, and another set of noise settings change nothing."""
+    noise = f"select={{noise: [{POISSON}]}}"
+    project.edit_config(lambda config: config["noise"].pop("gaussian_0.2_0_1"))
+    done = project.snakemake("--config", "run=again", noise, cores=1)
+    assert done.returncode == 0, done.stdout
+    first = pd.read_csv(finished.folder / "results/phantom/scores.csv")
+    again = pd.read_csv(project.folder / "results/again/scores.csv")
+    first = first[first["noise"] == POISSON].reset_index(drop=True)
+    pd.testing.assert_frame_equal(first, again, check_exact=True)
+
+
+def test_runs_share_the_data_set_and_do_not_overwrite_each_other(finished: Project):
+    before = (finished.folder / "results/phantom/scores.csv").read_bytes()
+    finished.succeed("--config", "run=check", "select={methods: [median], noise: [poisson_0.2_1]}")
+    assert (finished.folder / "results/phantom/scores.csv").read_bytes() == before
+    check = finished.folder / "results/check"
+    assert not (check / "models").exists()
+    assert not (check / "clean").exists()
+    assert "auto-encoder" not in (check / "table.md").read_text()
+    planned = finished.planned("--config", "run=third", "select={methods: [median]}")
+    assert not any(job[0] in ("render_phantom", "split_images") for job in planned)
+
+
+def test_bad_configuration_ends_before_any_job(project: Project):
+    done = project.snakemake(
+        "--config", "noise={bad: {distribution: poisson, factor: 1, lambda: -1}}"
+    )
+    assert done.returncode != 0
+    assert "noise.bad.lambda: -1 is not allowed; allowed: more than 0" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert not (project.folder / "results").exists()
+    assert not (project.folder / "resources/datasets").exists()
+
+
+def test_cuda_without_a_gpu_is_an_error(project: Project):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    done = project.snakemake("--config", "device=cuda", "select={noise: [poisson_0.2_1]}")
+    assert done.returncode != 0
+    assert "device: cuda, but torch finds no usable GPU" in done.stdout
+
+
+def test_failed_job_leaves_no_output_behind(project: Project):
+    project.edit_config(lambda config: config["datasets"]["phantom"].update(subjects=7))
+    project.succeed("--config", "select={noise: [poisson_0.2_1], methods: [median]}")
+    bad = project.folder / "results/phantom/denoised/poisson_0.2_1/median.npy"
+    bad.write_bytes(b"not an array")
+    scores = project.folder / "results/phantom/scores/poisson_0.2_1/median.csv"
+    scores.unlink()
+    arguments = ["--config", "select={noise: [poisson_0.2_1], methods: [median]}"]
+    done = project.snakemake("--rerun-triggers", "mtime", "--", str(scores), *arguments[:0])
+    assert done.returncode != 0
+    assert not scores.exists()
+    assert not list(scores.parent.glob(".*"))
+
+
+def test_lint_of_the_workflow(project: Project):
+    assert "Congratulations" in project.snakemake("--lint").stdout

@@ -1,0 +1,96 @@
+"""Get the images of a data set, as arrays of one size, and split them.
+
+REQUIRED INPUTS: none; a data set is rendered, or read from its `sources`.
+OUTPUTS: resources/datasets/{dataset}/{size}px/{train,test}.npy, shape (N, size, size), float64 in
+[0, 1], and split.csv, which says which image is in which part. They depend on the data set alone,
+so all runs share them.
+"""
+
+
+rule fetch_images:
+    input:
+        manifest=dataset_setting("manifest", default=[]),
+    output:
+        images=directory("resources/datasets/{dataset}/images"),
+    log:
+        "resources/datasets/{dataset}/logs/fetch_images.log",
+    benchmark:
+        "resources/datasets/{dataset}/benchmarks/fetch_images.tsv"
+    wildcard_constraints:
+        dataset=one_of(config["datasets"].keys() - RENDERED),
+    localrule: True
+    conda:
+        "../envs/workflow.yaml"
+    params:
+        # Without a manifest the source is all that says what the images are.
+        sources=lambda wildcards, input: (
+            None if input.manifest else dataset_setting("sources")(wildcards)
+        ),
+        code=source_digest("fetch_images.py"),
+    script:
+        "../scripts/fetch_images.py"
+
+
+rule resize_images:
+    input:
+        images="resources/datasets/{dataset}/images",
+    output:
+        images="resources/datasets/{dataset}/{size}px/images.npy",
+        ids="resources/datasets/{dataset}/{size}px/ids.csv",
+    log:
+        "resources/datasets/{dataset}/logs/resize_images-{size}px.log",
+    benchmark:
+        "resources/datasets/{dataset}/benchmarks/resize_images-{size}px.tsv"
+    wildcard_constraints:
+        dataset=one_of(config["datasets"].keys() - RENDERED),
+    conda:
+        "../envs/workflow.yaml"
+    threads: 4
+    params:
+        size=lambda wildcards: int(wildcards.size),
+        code=source_digest("resize_images.py"),
+    script:
+        "../scripts/resize_images.py"
+
+
+rule render_phantom:
+    output:
+        images="resources/datasets/{dataset}/{size}px/images.npy",
+        ids="resources/datasets/{dataset}/{size}px/ids.csv",
+    log:
+        "resources/datasets/{dataset}/logs/render_phantom-{size}px.log",
+    benchmark:
+        "resources/datasets/{dataset}/benchmarks/render_phantom-{size}px.tsv"
+    wildcard_constraints:
+        dataset=one_of(RENDERED),
+    conda:
+        "../envs/workflow.yaml"
+    threads: 4
+    params:
+        subjects=dataset_setting("subjects"),
+        seed=dataset_setting("seed"),
+        size=lambda wildcards: int(wildcards.size),
+        code=source_digest("render_phantom.py"),
+    script:
+        "../scripts/render_phantom.py"
+
+
+rule split_images:
+    input:
+        images="resources/datasets/{dataset}/{size}px/images.npy",
+        ids="resources/datasets/{dataset}/{size}px/ids.csv",
+    output:
+        train="resources/datasets/{dataset}/{size}px/train.npy",
+        test="resources/datasets/{dataset}/{size}px/test.npy",
+        split="resources/datasets/{dataset}/{size}px/split.csv",
+    log:
+        "resources/datasets/{dataset}/logs/split_images-{size}px.log",
+    benchmark:
+        "resources/datasets/{dataset}/benchmarks/split_images-{size}px.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    params:
+        train=dataset_setting("train"),
+        code=source_digest("split_images.py"),
+    script:
+        "../scripts/split_images.py"

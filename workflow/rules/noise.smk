@@ -1,0 +1,49 @@
+"""Augment the training images, and write the corrupted sets of each noise setting.
+
+REQUIRED INPUTS: the split data set.
+OUTPUTS: results/{run}/clean/train.npy, five arrays an image; results/{run}/noisy/{noise}/train.npy
+and test.npy, the noise drawn once for each.
+"""
+
+
+rule augment_images:
+    input:
+        images=prepared("train.npy"),
+        split=prepared("split.csv"),
+    output:
+        images="results/{run}/clean/train.npy",
+    log:
+        "results/{run}/logs/augment_images.log",
+    benchmark:
+        "results/{run}/benchmarks/augment_images.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    params:
+        seed=config["seed"],
+        code=source_digest("augment_images.py"),
+    script:
+        "../scripts/augment_images.py"
+
+
+rule corrupt_images:
+    input:
+        images=branch(
+            lambda wildcards: wildcards.part == "train",
+            then="results/{run}/clean/train.npy",
+            otherwise=prepared("test.npy"),
+        ),
+        split=prepared("split.csv"),
+    output:
+        images="results/{run}/noisy/{noise}/{part}.npy",
+    log:
+        "results/{run}/logs/corrupt_images/{noise}-{part}.log",
+    benchmark:
+        "results/{run}/benchmarks/corrupt_images/{noise}-{part}.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    params:
+        noise=lookup(dpath="noise/{noise}", within=config),
+        seed=config["seed"],
+        code=source_digest("corrupt_images.py"),
+    script:
+        "../scripts/corrupt_images.py"

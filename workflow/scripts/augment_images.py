@@ -1,0 +1,52 @@
+"""Augments the training images, as in the published experiment."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from skimage.transform import rotate
+
+from common.files import replacing
+from common.job import run
+from common.seeds import generator
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+COPIES = 5  # arrays that an image becomes
+
+
+def augmented(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return the five arrays of one image, in the published order.
+
+    Args:
+        image: Shape (H, W), values in [0, 1].
+        rng: Draws the two angles.
+
+    Returns:
+        Shape (5, H, W): the image, flipped left-right, flipped up-down, rotated by whole degrees
+        in [0, 90) and in [91, 180), corners filled with 0.
+    """
+    acute, obtuse = int(rng.integers(0, 90)), int(rng.integers(91, 180))
+    return np.stack(
+        [image, image[:, ::-1], image[::-1], rotate(image, acute), rotate(image, obtuse)]
+    )
+
+
+def main(snakemake: "snakemake") -> None:
+    images = np.load(snakemake.input.images, mmap_mode="c")  # rotate() takes no read-only array
+    split = pd.read_csv(snakemake.input.split, dtype=str)
+    ids = split.loc[split["part"] == "train", "id"]
+    with replacing(snakemake.output.images) as path:
+        # Networks train in single precision: half the disk and memory.
+        result = np.lib.format.open_memmap(
+            path, "w+", np.float32, (COPIES * len(images), *images.shape[1:])
+        )
+        for index, (image, name) in enumerate(zip(images, ids, strict=True)):
+            arrays = augmented(image, generator(snakemake.params.seed, "augment", name))
+            result[COPIES * index : COPIES * (index + 1)] = arrays
+        result.flush()
+
+
+if __name__ == "__main__":
+    run(main, snakemake)

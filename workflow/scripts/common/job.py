@@ -1,0 +1,73 @@
+"""What every job does around its work: log, report progress, fail with a clear message."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake as Snakemake
+
+log = logging.getLogger("workflow")
+
+
+class InputError(Exception):
+    """Something that the user gave cannot be used. The message names it and the remedy."""
+
+
+def run(main: Callable[["Snakemake"], None], snakemake: "Snakemake") -> None:
+    """Run a script's `main` with its messages going to the job's log file and to the terminal.
+
+    An `InputError` ends the job with its message alone; any other exception keeps its traceback,
+    which is written to the log file too.
+    """
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    handlers += [logging.FileHandler(path, mode="w") for path in snakemake.log]
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
+    name = " ".join([snakemake.rule, *map(str, snakemake.wildcards)])
+    started = time.monotonic()
+    try:
+        main(snakemake)
+    except InputError as error:
+        log.error("%s: %s", name, error)
+        sys.exit(1)
+    except Exception:
+        log.exception("%s failed", name)
+        sys.exit(1)
+    log.info("%s: done in %.1f s", name, time.monotonic() - started)
+
+
+class Progress:
+    """Log how far a long loop has come and when it will end, every few seconds.
+
+    Args:
+        what: What is being done, for the message.
+        total: How many units there are.
+        done: How many were done before this process started (a resumed loop).
+        every: Seconds between two messages.
+    """
+
+    def __init__(self, what: str, total: int, done: int = 0, every: float = 10) -> None:
+        self.what, self.total, self.done, self.every = what, total, done, every
+        self.first, self.started = done, time.monotonic()
+        self.reported = self.started
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        """Count `units` more as done; `note` is added to the message, if one is due."""
+        self.done += units
+        now = time.monotonic()
+        if now - self.reported < self.every:
+            return
+        self.reported = now
+        left = (now - self.started) / (self.done - self.first) * (self.total - self.done)
+        clock = f"{left / 60:.1f} min" if left >= 90 else f"{left:.0f} s"
+        log.info(
+            "%s: %d of %d (%.0f %%), %s left%s",
+            self.what,
+            self.done,
+            self.total,
+            100 * self.done / self.total,
+            clock,
+            f", {note}" if note else "",
+        )

@@ -1,0 +1,21 @@
+"""Random generators that depend on what is drawn, never on when or in which order."""
+
+import hashlib
+
+import numpy as np
+
+
+def digest(seed: int, *purpose: str | int) -> int:
+    """Return a 64-bit integer that is the same on every machine and in every Python process.
+
+    Args:
+        seed: The configuration's `seed`.
+        purpose: What is drawn and for whom, for example `("noise", "poisson_0.2_1", "test", 17)`.
+    """
+    text = "\x1f".join([str(seed), *map(str, purpose)])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+
+
+def generator(seed: int, *purpose: str | int) -> np.random.Generator:
+    """Return NumPy's generator for one purpose; see `digest` for the arguments."""
+    return np.random.default_rng(digest(seed, *purpose))

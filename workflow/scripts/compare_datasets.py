@@ -1,0 +1,322 @@
+"""Compare the digital phantom with the real cephalograms, and write a page that says how it fares.
+
+Only curves and tables are made from the real images; pictures show phantom subjects alone.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import yaml
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import median_filter, uniform_filter
+from skimage.util import montage
+
+from common.files import replacing
+from common.job import run
+from common.noise_models import corrupt
+from common.seeds import generator
+from score_images import scores
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+Array = NDArray[np.float64]
+Curve = tuple[Array, Array]  # abscissa, and one row an image
+Noise = Mapping[str, Any]
+
+SPECTRUM = "power spectrum, cycles an image"
+BINS = {
+    "grey value": np.linspace(0, 1, 52),
+    "gradient magnitude": np.logspace(-4, 0, 49),
+    "local variance (7 x 7)": np.logspace(-7, -0.5, 53),
+}
+COLOURS = {"real": "#444444", "phantom": "#d95f02"}
+MARGIN = {"noisy": 0.03, "median": 0.05}  # how far a mean SSIM may lie from the published one
+
+PAGE = """# The digital phantom
+
+`workflow/scripts/render_phantom.py` renders lateral cephalograms of subjects that do not exist.
+This page compares {phantom_count} of them with the {real_count} real images of the published
+experiment. `workflow/scripts/compare_datasets.py` wrote it, with its tables and figures.
+
+**Results on the phantom are not results on patients.** It is there so that the whole experiment
+can be run, tested and timed without the real images, on images that are about as hard to denoise.
+
+![Twenty-four subjects of the phantom]({subjects})
+
+## What it models
+
+- Anatomy: cranial vault (outer table, diploe, inner table, sutures, grooves of vessels, gyral
+  impressions), cranial base with sella, petrous bones and mastoid cells, orbits, paranasal sinuses,
+  palate, mandible, teeth with roots, fillings, crowns or brackets, C1 to C7, hyoid, airway, ears,
+  soft-tissue profile, shoulder. Left and right differ by magnification and by the head's rotation.
+- Subjects differ in growth, size, facial type, teeth, sinuses, pose and exposure. Growth ties
+  several of these together.
+- Physics: the thickness of each material along the ray, Beer-Lambert at 40 and 60 keV with
+  tabulated coefficients, scatter as a blurred share of the beam, the detector's point spread, and a
+  film's characteristic curve.
+- Apparatus: ear rods, nasion holder, soft-tissue wedge, the chamber of the exposure control, the
+  film's frame and stamp.
+
+There is no random texture: what looks irregular is a structure with a name.
+
+## What it does not model
+
+- The structures are ellipsoids, rods, plates and slabs. It is no segmentation of a real head, and
+  it cannot serve for landmarks, diagnosis or dosimetry.
+- Rays are parallel, scatter does not depend on the energy, and the film has no grain or quantum
+  noise, no dust and no scratches.
+- Pathology, asymmetry, mixed dentition with tooth germs, and jewellery are missing.
+- Contrast, wedge and bone thickness were adjusted by hand until the statistics below came close
+  to those of the real images. Agreement with them is therefore a calibration, not a prediction.
+
+## Is it as hard?
+
+Mean SSIM over the test images (phantom from number {first_test} on, {test_count} images), with
+one draw of the noise, beside the published means. The phantom must lie within {noisy_margin} (noisy)
+and {median_margin} (median filter) of them; the largest differences are {noisy_worst} and
+{median_worst}.
+
+{hardness}
+
+## Is it alike?
+
+Every curve is the median over the images; the band holds 80 % of them.
+
+![Grey values, gradients, local variance and power spectrum]({statistics})
+
+{summary}
+
+{remarks}
+"""
+
+
+def gradient_magnitude(image: Array) -> Array:
+    """Return the length of the central-difference gradient, in grey a pixel; same shape."""
+    return np.hypot(*np.gradient(image))
+
+
+def local_variance(image: Array, window: int = 7) -> Array:
+    """Return the sample variance in the window that SSIM uses; its border is cropped."""
+    pixels = window**2
+    mean, square = uniform_filter(image, window), uniform_filter(image**2, window)
+    edge = window // 2
+    variance = (square - mean**2) * pixels / (pixels - 1)
+    return np.maximum(variance, 0)[edge:-edge, edge:-edge]
+
+
+def power_spectrum(image: Array) -> Array:
+    """Return the radially averaged power spectrum, from 1 to size/2 cycles an image.
+
+    A Hann window keeps the jump between opposite borders out of the spectrum.
+    """
+    size = len(image)
+    hann = np.hanning(size)
+    power = np.abs(np.fft.fft2((image - image.mean()) * np.outer(hann, hann))) ** 2 / size**2
+    frequency = np.fft.fftfreq(size, 1 / size)
+    ring = np.rint(np.hypot(frequency[:, None], frequency)).astype(int).ravel()
+    mean = np.bincount(ring, power.ravel()) / np.bincount(ring)
+    return mean[1 : size // 2 + 1]
+
+
+def densities(images: Array, feature: Callable[[Array], Array], bins: Array) -> Array:
+    """Return each image's share of pixels in each bin of `feature`: (images, bins)."""
+    clipped = (np.clip(feature(image), bins[0], bins[-1]) for image in images)
+    return np.array([np.histogram(values, bins)[0] / values.size for values in clipped])
+
+
+def statistics(images: Array) -> dict[str, Curve]:
+    """Return the curves (abscissa, one row an image) that the page compares, by name."""
+    grey, gradient, variance = BINS
+    size = images.shape[1]
+    return {
+        grey: (BINS[grey], densities(images, lambda image: image, BINS[grey])),
+        gradient: (BINS[gradient], densities(images, gradient_magnitude, BINS[gradient])),
+        variance: (BINS[variance], densities(images, local_variance, BINS[variance])),
+        SPECTRUM: (
+            np.arange(1, size // 2 + 1),
+            np.array([power_spectrum(image) for image in images]),
+        ),
+    }
+
+
+def hardness(
+    clean: Array, noise: Mapping[str, Noise], published: Mapping[str, Any], seed: int
+) -> pd.DataFrame:
+    """Return the mean SSIM of noisy and median-filtered images beside the published means.
+
+    Args:
+        clean: Test images (n, size, size) in [0, 1].
+        noise: Noise settings by id, as in the configuration.
+        published: The published numbers, as in `resources/published.yaml`.
+        seed: The configuration's seed, for the noise.
+
+    Returns:
+        One line a noise setting that was published; columns `noisy` and `median` with, for each,
+        `published ...` and `difference ...`.
+    """
+    rows = {}
+    for name, setting in noise.items():
+        means = [row["notebook"] for row in published["rows"] if row["noise"] == setting]
+        if not means:
+            continue
+        noisy = corrupt(clean, setting, generator(seed, "comparison", name))
+        filtered = median_filter(noisy, size=(1, 3, 3))
+        rows[name] = {}
+        for method, images in {"noisy": noisy, "median": filtered}.items():
+            ours, theirs = scores(clean, images)["ssim"].mean(), means[0][method]
+            rows[name] |= {
+                method: ours,
+                f"published {method}": theirs,
+                f"difference {method}": ours - theirs,
+            }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def summary(images: Array) -> dict[str, float]:
+    """Return a few numbers that describe a set of images."""
+    means = images.mean(axis=(1, 2))
+    variance = np.array([np.median(local_variance(image)) for image in images])
+    gradient = np.array([np.median(gradient_magnitude(image)) for image in images])
+    return {
+        "mean grey": means.mean(),
+        "standard deviation of the image means": means.std(),
+        "standard deviation within an image": images.std(axis=(1, 2)).mean(),
+        "median gradient magnitude": gradient.mean(),
+        "median local variance (7 x 7)": variance.mean(),
+        "pixel-wise standard deviation over subjects": images.std(axis=0).mean(),
+    }
+
+
+def remarks(phantom: Mapping[str, Curve], real: Mapping[str, Curve]) -> str:
+    """Return one sentence on each curve of the figure: where the phantom's lies."""
+    lines = []
+    for name in BINS:
+        ours, theirs = (
+            np.cumsum(densities.mean(axis=0)) for _, densities in (phantom[name], real[name])
+        )
+        lines.append(
+            f"- {name.capitalize()}: the two distributions over all pixels differ by at most "
+            f"{np.abs(ours - theirs).max():.3f} in their cumulative shares."
+        )
+    cycles, power = phantom[SPECTRUM]
+    ratio = np.median(power, axis=0) / np.median(real[SPECTRUM][1], axis=0)
+    bands = [(1, 4), (5, 16), (17, cycles[-1])]
+    ratios = ", ".join(
+        f"{np.exp(np.log(ratio[low - 1 : high]).mean()):.2f} from {low} to {high}"
+        for low, high in bands
+        if low < high <= cycles[-1]
+    )
+    lines.append(
+        f"- Power spectrum: the phantom has this multiple of the real power: {ratios} cycles."
+    )
+    return "\n".join(lines)
+
+
+def statistics_figure(phantom: Mapping[str, Curve], real: Mapping[str, Curve]) -> Figure:
+    """Return the figure that overlays the curves of `statistics` for the two sets."""
+    figure, axes = plt.subplots(2, 2, figsize=(10, 7), layout="constrained")
+    for axis, name in zip(axes.flat, phantom, strict=True):
+        for label, curves in (("real", real), ("phantom", phantom)):
+            abscissa, values = curves[name]
+            low, middle, high = np.percentile(values, [10, 50, 90], axis=0)
+            if name in BINS:
+                scale = "linear" if name == "grey value" else "log"
+                centre = (abscissa[1:] + abscissa[:-1]) / 2
+                axis.set(xscale=scale, ylabel="share of the pixels")
+            else:
+                centre = abscissa
+                axis.set(xscale="log", yscale="log", ylabel="power")
+            axis.fill_between(centre, low, high, color=COLOURS[label], alpha=0.2, linewidth=0)
+            axis.plot(centre, middle, color=COLOURS[label], label=label)
+        axis.set(xlabel=name)
+        axis.grid(alpha=0.3)
+    axes[0, 0].legend()
+    return figure
+
+
+def montage_of(images: Array, columns: int = 6, rows: int = 4) -> NDArray[np.uint8]:
+    """Return `columns` x `rows` of the images, evenly chosen, as one picture in 8 bits."""
+    chosen = np.linspace(0, len(images) - 1, columns * rows).round().astype(int)
+    picture = montage(images[chosen], grid_shape=(rows, columns))
+    return np.round(255 * picture).astype(np.uint8)
+
+
+def markdown(table: pd.DataFrame, corner: str, formats: Mapping[str, str], default: str) -> str:
+    """Return a table as Markdown; `formats` gives the format of columns that start with a word."""
+
+    def cell(column: str, value: float) -> str:
+        return format(value, formats.get(column.split()[0], default))
+
+    lines = [
+        f"| {corner} | " + " | ".join(table.columns) + " |",
+        "|---" * (table.shape[1] + 1) + "|",
+    ]
+    for name, row in table.iterrows():
+        lines.append(f"| {name} | " + " | ".join(cell(c, v) for c, v in row.items()) + " |")
+    return "\n".join(lines)
+
+
+def page(
+    phantom: Array,
+    real: Array,
+    table: pd.DataFrame,
+    curves: tuple[Mapping[str, Curve], Mapping[str, Curve]],
+    first_test: int,
+    figures: tuple[str, str],
+) -> str:
+    """Return the page in Markdown.
+
+    Args:
+        phantom: Phantom images (N, size, size).
+        real: Real images (M, size, size).
+        table: What `hardness` returns.
+        curves: What `statistics` returns for the phantom and for the real images.
+        first_test: Index of the first test image.
+        figures: How the page refers to the figure of the statistics and to that of the subjects.
+    """
+    similar = pd.DataFrame({"phantom": summary(phantom), "real": summary(real)})
+    return PAGE.format(
+        phantom_count=len(phantom),
+        real_count=len(real),
+        first_test=first_test + 1,
+        test_count=len(phantom) - first_test,
+        noisy_margin=MARGIN["noisy"],
+        median_margin=MARGIN["median"],
+        noisy_worst=f"{table['difference noisy'].abs().max():.3f}",
+        median_worst=f"{table['difference median'].abs().max():.3f}",
+        hardness=markdown(table, "noise", {"difference": "+.3f"}, ".3f"),
+        summary=markdown(similar, "mean over the images", {}, ".4f"),
+        remarks=remarks(*curves),
+        statistics=figures[0],
+        subjects=figures[1],
+    )
+
+
+def main(snakemake: "snakemake") -> None:
+    """Compare the two sets of images, draw the figures and write the page."""
+    phantom, real = np.load(snakemake.input.phantom), np.load(snakemake.input.real)
+    published = yaml.safe_load(Path(snakemake.input.published).read_text(encoding="utf-8"))
+    settings, first = snakemake.params, snakemake.params.first_test
+    table = hardness(phantom[first:], settings.noise, published, settings.seed)
+    curves = statistics(phantom), statistics(real)
+    with replacing(snakemake.output.statistics) as path:
+        statistics_figure(*curves).savefig(path, dpi=90)
+    with replacing(snakemake.output.subjects) as path:
+        Image.fromarray(montage_of(phantom)).save(path, optimize=True)
+    figures = Path(snakemake.output.statistics).name, Path(snakemake.output.subjects).name
+    with replacing(snakemake.output.page) as path:
+        path.write_text(page(phantom, real, table, curves, first, figures), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(main, snakemake)

@@ -1,0 +1,46 @@
+"""Make the manifest by which copies of a data set are verified, from a folder of its images."""
+
+import argparse
+import csv
+import hashlib
+from pathlib import Path
+
+from common.files import replacing
+from common.images import SUFFIXES, fingerprint
+
+
+def make_manifest(folder: Path, manifest: Path) -> int:
+    """Write one row for each image of `folder`: `id` (its name), `sha256` and `fingerprint`.
+
+    Args:
+        folder: Folder of images, each named after its id.
+        manifest: CSV file to write.
+
+    Returns:
+        The number of images.
+
+    Raises:
+        InputError: An image cannot be read; its message names it.
+    """
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    with replacing(manifest) as temporary, temporary.open("w", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["id", "sha256", "fingerprint"])
+        for path in paths:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            table.writerow([path.stem, digest, fingerprint(path)])
+    return len(paths)
+
+
+def main() -> None:
+    """Read the command line and write the manifest."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="folder of images, each named after its id")
+    parser.add_argument("manifest", type=Path, help="CSV file to write")
+    arguments = parser.parse_args()
+    count = make_manifest(arguments.folder, arguments.manifest)
+    print(f"{arguments.manifest}: {count} images")
+
+
+if __name__ == "__main__":
+    main()

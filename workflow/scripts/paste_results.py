@@ -1,0 +1,63 @@
+"""Pastes results into a page, in place of what stands between the markers of each.
+
+`<!-- table: FILE -->` ... `<!-- end -->` takes a table that the workflow made, and
+`<!-- times: FOLDER -->` ... `<!-- end -->` how long the jobs of a run took.
+"""
+
+import argparse
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from common.files import replacing
+
+MARKED = re.compile(r"(<!-- (table|times): (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def pasted(page: str) -> str:
+    """Return the page with all that is marked in it made anew."""
+    makers = {"table": table, "times": times}
+    return MARKED.sub(
+        lambda found: f"{found[1]}\n{makers[found[2]](Path(found[3]))}\n\n{found[4]}", page
+    )
+
+
+def table(file: Path) -> str:
+    """Return a table of the workflow, its title as a line in bold."""
+    title, _, rest = file.read_text(encoding="utf-8").partition("\n")
+    return f"**{title.removeprefix('# ')}**\n{rest}".rstrip()
+
+
+def times(folder: Path) -> str:
+    """Return a table of the time that the jobs of each rule of a run took, in seconds."""
+    rows = []
+    for path in sorted((folder / "benchmarks").rglob("*.tsv")):
+        rule = path.relative_to(folder / "benchmarks").with_suffix("").parts[0]
+        measured = pd.read_csv(path, sep="\t").iloc[0]
+        rows.append({"rule": rule, "seconds": measured["s"], "memory": measured["max_rss"]})
+    found = pd.DataFrame(rows).groupby("rule")
+    summary = pd.DataFrame(
+        {
+            "jobs": found.size(),
+            "seconds a job (median)": found["seconds"].median().round(1),
+            "seconds in all": found["seconds"].sum().round(),
+            "memory a job (MB, most)": found["memory"].max().round(),
+        }
+    )
+    return summary.sort_values("seconds in all", ascending=False).to_markdown()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("page", type=Path, help="Markdown file to change in place")
+    page = parser.parse_args().page
+    text = pasted(page.read_text(encoding="utf-8"))
+    with replacing(page) as path:
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

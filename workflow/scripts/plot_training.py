@@ -1,0 +1,62 @@
+"""Draws the training and validation loss of every network."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import matplotlib
+import pandas as pd
+
+from common.files import replacing
+from common.job import run
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def training_figure(histories: dict[str, dict[str, pd.DataFrame]]) -> Figure:
+    """Return the figure: one panel a method, one colour a noise setting.
+
+    Args:
+        histories: By method and noise setting, the training's history (see `common.training`).
+    """
+    figure, axes = plt.subplots(
+        1,
+        len(histories),
+        figsize=(6.5 * len(histories), 4.2),
+        squeeze=False,
+        sharey=True,
+        layout="constrained",
+    )
+    for axis, (method, rows) in zip(axes[0], histories.items(), strict=True):
+        for noise, history in rows.items():
+            (line,) = axis.plot(history["images"], history["loss"], label=noise, linewidth=1.2)
+            validation = history.dropna(subset="validation_loss")
+            axis.plot(
+                validation["images"],
+                validation["validation_loss"],
+                "o",
+                color=line.get_color(),
+                markersize=4,
+            )
+        axis.set(title=method, xlabel="image passes", yscale="log")
+        axis.grid(alpha=0.3, which="both")
+    axes[0, 0].set_ylabel("mean squared error (dots: validation)")
+    axes[0, -1].legend(fontsize=8)
+    return figure
+
+
+def main(snakemake: "snakemake") -> None:
+    histories: dict[str, dict[str, pd.DataFrame]] = {}
+    for path in map(Path, snakemake.input.histories):
+        label = snakemake.params.labels[path.stem]
+        histories.setdefault(label, {})[path.parent.name] = pd.read_csv(path)
+    with replacing(snakemake.output.figure) as path:
+        training_figure(histories).savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    run(main, snakemake)
