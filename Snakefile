@@ -36,6 +36,7 @@ include: "workflow/rules/images.smk"  # get, resize and split the images
 include: "workflow/rules/noise.smk"  # augment and corrupt them
 include: "workflow/rules/denoise.smk"  # train the methods and apply them
 include: "workflow/rules/results.smk"  # score, tabulate and plot
+include: "workflow/rules/docs.smk"  # compare the phantom with the real images
 
 
 rule all:
@@ -53,3 +54,9 @@ rule all:
         ),
         trained("results/{run}/models/{noise}/{method}.pt"),
         branch(TRAINED, then=f"results/{config['run']}/figures/training.png"),
+
+
+onsuccess:
+    table = Path(f"results/{config['run']}/table.md")
+    if table.exists():
+        print(f"{table}:\n\n{table.read_text(encoding='utf-8')}")

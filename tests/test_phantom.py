@@ -6,7 +6,10 @@ import yaml
 
 from common.seeds import generator
 from compare_datasets import MARGIN, hardness
-from render_phantom import ATTENUATION, BEAM, Rays, draw_subject, render, render_all, transmission
+from phantom.exposure import transmission
+from phantom.rays import ATTENUATION, BEAM, Rays
+from phantom.subject import draw_subject
+from render_phantom import render, render_all
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 2015

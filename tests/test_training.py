@@ -81,7 +81,9 @@ class Gain(nn.Module):
         return self.gain * x
 
 
-def run_training(folder: Path, steps: int = 30, network=None, shuffled=None, **changes):
+def run_training(
+    folder: Path, steps: int = 30, network=None, shuffled=None, autocast=None, **changes
+):
     recipe = Recipe(
         **{
             "steps": steps,
@@ -106,7 +108,7 @@ def run_training(folder: Path, steps: int = 30, network=None, shuffled=None, **c
         recipe,
         shuffled or (lambda epoch, n: np.random.default_rng(epoch).permutation(n)),
         device=torch.device("cpu"),
-        autocast=None,
+        autocast=autocast,
         checkpoint=folder / "checkpoint.pt",
         identity="test",
         name="test",
@@ -196,3 +198,12 @@ def test_diverged_training_says_where(tmp_path):
 
     with pytest.raises(InputError, match="step 5"):
         run_training(tmp_path, network=Broken())
+
+
+def test_mixed_precision_trains_as_well(tmp_path):
+    plain, history = run_training(tmp_path / "a", steps=40)
+    mixed, mixed_history = run_training(tmp_path / "b", steps=40, autocast=torch.bfloat16)
+    assert all(weights.dtype == torch.float32 for weights in mixed.values())
+    losses = [[line["loss"] for line in lines] for lines in (history, mixed_history)]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=0.05)
+    assert any(not torch.equal(plain[key], mixed[key]) for key in plain)

@@ -189,8 +189,9 @@ def test_failed_job_leaves_no_output_behind(project: Project):
     bad.write_bytes(b"not an array")
     scores = project.folder / "results/phantom/scores/poisson_0.2_1/median.csv"
     scores.unlink()
-    arguments = ["--config", "select={noise: [poisson_0.2_1], methods: [median]}"]
-    done = project.snakemake("--rerun-triggers", "mtime", "--", str(scores), *arguments[:0])
+    done = project.snakemake(
+        "--rerun-triggers", "mtime", "--", str(scores.relative_to(project.folder))
+    )
     assert done.returncode != 0
     assert not scores.exists()
     assert not list(scores.parent.glob(".*"))
@@ -198,3 +199,16 @@ def test_failed_job_leaves_no_output_behind(project: Project):
 
 def test_lint_of_the_workflow(project: Project):
     assert "Congratulations" in project.snakemake("--lint").stdout
+
+
+@pytest.mark.parametrize(("device", "asked"), [("cpu", False), ("cuda", True)])
+def test_training_asks_for_a_gpu_only_where_it_uses_one(project: Project, device, asked):
+    """On a CPU, `--resources gpu=1` must not line the trainings up."""
+    text = project.succeed("--dry-run", "--resources", "gpu=1", "--config", f"device={device}")
+    training = text.split("rule train_denoiser:")[1].split("\n\n")[0]
+    assert ("gpu=1" in training) is asked
+
+
+def test_report_is_made(finished: Project):
+    finished.succeed("--report", "report.html")
+    assert (finished.folder / "report.html").stat().st_size > 100_000

@@ -46,7 +46,7 @@ PAGE = """# The digital phantom
 
 `workflow/scripts/render_phantom.py` renders lateral cephalograms of subjects that do not exist.
 This page compares {phantom_count} of them with the {real_count} real images of the published
-experiment. `workflow/scripts/compare_datasets.py` wrote it, with its tables and figures.
+experiment. `workflow/scripts/compare_datasets.py` wrote it, its tables and its figures.
 
 **Results on the phantom are not results on patients.** It is there so that the whole experiment
 can be run, tested and timed without the real images, on images that are about as hard to denoise.
@@ -67,15 +67,17 @@ can be run, tested and timed without the real images, on images that are about a
 - Apparatus: ear rods, nasion holder, soft-tissue wedge, the chamber of the exposure control, the
   film's frame and stamp.
 
-There is no random texture: what looks irregular is a structure with a name.
+There is no random texture: what looks irregular is a structure with a name. Air cells and gyral
+impressions lie at random within their regions.
 
 ## What it does not model
 
-- The structures are ellipsoids, rods, plates and slabs. It is no segmentation of a real head, and
-  it cannot serve for landmarks, diagnosis or dosimetry.
+- The structures are ellipsoids, rods, plates and slabs on a template whose proportions were read
+  off cephalograms. It is no segmentation of a real head, and it cannot serve for landmarks,
+  diagnosis or dosimetry. The vertebrae are more box-like and the cranial base is simpler than real.
 - Rays are parallel, scatter does not depend on the energy, and the film has no grain or quantum
   noise, no dust and no scratches.
-- Pathology, asymmetry, mixed dentition with tooth germs, and jewellery are missing.
+- Pathology, asymmetry, mixed dentition and jewellery are missing.
 - Contrast, wedge and bone thickness were adjusted by hand until the statistics below came close
   to those of the real images. Agreement with them is therefore a calibration, not a prediction.
 
@@ -251,19 +253,8 @@ def montage_of(images: Array, columns: int = 6, rows: int = 4) -> NDArray[np.uin
     return np.round(255 * picture).astype(np.uint8)
 
 
-def markdown(table: pd.DataFrame, corner: str, formats: Mapping[str, str], default: str) -> str:
-    """Return a table as Markdown; `formats` gives the format of columns that start with a word."""
-
-    def cell(column: str, value: float) -> str:
-        return format(value, formats.get(column.split()[0], default))
-
-    lines = [
-        f"| {corner} | " + " | ".join(table.columns) + " |",
-        "|---" * (table.shape[1] + 1) + "|",
-    ]
-    for name, row in table.iterrows():
-        lines.append(f"| {name} | " + " | ".join(cell(c, v) for c, v in row.items()) + " |")
-    return "\n".join(lines)
+def _decimals(column: str) -> str:
+    return "+.3f" if column.startswith("difference") else ".3f"
 
 
 def page(
@@ -294,8 +285,8 @@ def page(
         median_margin=MARGIN["median"],
         noisy_worst=f"{table['difference noisy'].abs().max():.3f}",
         median_worst=f"{table['difference median'].abs().max():.3f}",
-        hardness=markdown(table, "noise", {"difference": "+.3f"}, ".3f"),
-        summary=markdown(similar, "mean over the images", {}, ".4f"),
+        hardness=table.to_markdown(floatfmt=["", *(_decimals(name) for name in table)]),
+        summary=similar.to_markdown(floatfmt=".4f"),
         remarks=remarks(*curves),
         statistics=figures[0],
         subjects=figures[1],

@@ -1,64 +1,39 @@
 """Get the images of a data set: try its sources in order, verify what they hold, keep it whole.
 
-A source is the URL of an archive, an archive (zip, tar, rar) or a folder. From an archive only the
-images are unpacked; a folder is read in place, through links.
+A source is the URL of an archive, an archive or a folder; see `common.downloads` and
+`common.archives`.
 """
 
 import csv
 import hashlib
-import lzma
 import re
 import shutil
-import subprocess
-import tarfile
-import time
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import requests
-
-from common.images import SUFFIXES, fingerprint, read_grey, same_film
+from common.archives import ARCHIVE_FAULTS, members
+from common.downloads import download
+from common.images import fingerprint, read_grey, same_film
 from common.job import InputError, Progress, log, run
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-MEGABYTE = 10**6
-LARGEST_IMAGE = 64 * MEGABYTE  # the largest of the known copies are BMPs of 14 MB
-# What reading a source can raise when the source, and not this program, is at fault.
-SOURCE_FAULTS = (
-    InputError,
-    OSError,  # among them all of requests' exceptions
-    EOFError,
-    RuntimeError,  # zipfile: encrypted, or a compression it does not know
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    zlib.error,
-    lzma.LZMAError,
-)
-RAR_TOOLS = {
-    "unrar": ["x", "-idq", "-o+", "{archive}", "{folder}/"],
-    "bsdtar": ["-x", "-f", "{archive}", "-C", "{folder}"],
-    "unar": ["-quiet", "-output-directory", "{folder}", "{archive}"],
-    "7z": ["x", "-y", "-bd", "-o{folder}", "{archive}"],
-}
+# What reading a source can raise when the source, and not this program, is at fault; all of
+# requests' exceptions are OSErrors.
+SOURCE_FAULTS = (InputError, OSError, *ARCHIVE_FAULTS)
 WAYS = """\
 Ways to get the images:
   1. Download one of these with a browser:
-       https://github.com/AhmedHesham307/Cephalometric-Analysis/archive/122a35bf70af93d677a3b0023f8d808e584dcdb3.zip
-       https://github.com/Thiggel/Cephalometric-Landmark-Detection-Using-Contemporary-DL/archive/8438e22cb1312ce734bad284805e660b21020cd5.zip
-       https://figshare.com/ndownloader/articles/3471833?private_link=37ec464af8e81ae6ebbf
-         (the organisers' originals as a RAR; needs unrar, bsdtar, unar or 7z)
+       {urls}
        https://www.kaggle.com/datasets/jiahongqian/cephalometric-landmarks
          (needs a Kaggle account)
        http://www-o.ntust.edu.tw/~cweiwang/ISBI2015/challenge1/
          (the challenge's own page, which may have gone)
+     Those that hold a RAR need unrar, bsdtar, unar or 7z.
   2. Name the archive, or the folder into which you unpacked it, as the source:
        snakemake --config 'datasets={{{dataset}: {{sources: [FOLDER_OR_ARCHIVE]}}}}'"""
 WAYS_TO_OWN = """\
@@ -72,18 +47,6 @@ class Film:
 
     sha256: str
     fingerprint: str
-
-
-@dataclass(frozen=True)
-class Member:
-    """An image that a source holds: where, for messages, and how to put it at a path."""
-
-    origin: str
-    place: Callable[[Path], object]
-
-    @property
-    def name(self) -> PurePosixPath:
-        return PurePosixPath(self.origin.replace("\\", "/"))
 
 
 def fetch_images(
@@ -111,7 +74,8 @@ def fetch_images(
     """
     downloads = target.with_name(f"{target.name}.download")
     faults = []
-    for source in map(str, sources):
+    sources = list(map(str, sources))
+    for source in sources:
         try:
             with _complete_folder(target) as (images, scratch):
                 path = _local(source, downloads, attempts, backoff)
@@ -129,7 +93,9 @@ def fetch_images(
             fault = str(error) or type(error).__name__
             log.warning("source %s: %s", source, fault)
             faults.append(f"  - {source}\n      " + fault.replace("\n", "\n      "))
-    ways = (WAYS if films else WAYS_TO_OWN).format(dataset=dataset)
+    # A source named on the command line takes the place of the configured ones.
+    urls = list(filter(_is_url, sources)) or ["a URL that config.yaml has in `sources`"]
+    ways = (WAYS if films else WAYS_TO_OWN).format(dataset=dataset, urls="\n       ".join(urls))
     tried = "\n".join(["Tried:", *faults]) if faults else "No sources are set."
     raise InputError(f"the images of {dataset} could not be got.\n{tried}\n{ways}")
 
@@ -157,186 +123,18 @@ def _complete_folder(target: Path) -> Iterator[tuple[Path, Path]]:
         shutil.rmtree(building, ignore_errors=True)
 
 
+def _is_url(source: str) -> bool:
+    return bool(re.match(r"https?://", source, re.IGNORECASE))
+
+
 def _local(source: str, downloads: Path, attempts: int, backoff: float) -> Path:
     """Return where a source lies on this machine, downloading it if it is a URL."""
-    if re.match(r"https?://", source, re.IGNORECASE):
+    if _is_url(source):
         return download(source, downloads, attempts, backoff)
     path = Path(source).expanduser().absolute()
     if not path.exists():
         raise InputError(f"{path} does not exist: check the path in `sources`")
     return path
-
-
-def download(url: str, folder: Path, attempts: int = 5, backoff: float = 1) -> Path:
-    """Download `url` into `folder`, going on where an earlier try stopped, and return the file.
-
-    Raises:
-        InputError: The server refuses, sends a web page, or failed `attempts` times in a row.
-        requests.RequestException: The URL is malformed or redirects without end.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.part"
-    complete = part.with_suffix(".archive")
-    if complete.exists():  # the job was stopped while it unpacked
-        return complete
-    failures, most = 0, 0
-    with requests.Session() as session:
-        session.max_redirects = 10
-        while True:
-            try:
-                _receive(session, url, part)
-                part.with_suffix(".version").unlink(missing_ok=True)
-                return part.rename(complete)
-            except (
-                requests.ConnectionError,
-                requests.Timeout,
-                requests.exceptions.ChunkedEncodingError,
-            ) as error:
-                have = part.stat().st_size if part.exists() else 0
-                failures = 1 if have > most else failures + 1  # progress restores the patience
-                most = max(most, have)
-                if failures >= attempts:
-                    raise InputError(f"{attempts} attempts failed; the last: {error}") from error
-                wait = backoff * 2 ** (failures - 1)
-                log.info("%s: %s; trying again in %.0f s", url, error, wait)
-                time.sleep(wait)
-
-
-def _receive(session: requests.Session, url: str, part: Path) -> None:
-    """Download the rest of `url` that `part` lacks; requests.ConnectionError is worth a retry."""
-    have = part.stat().st_size if part.exists() else 0
-    version = part.with_suffix(".version")
-    headers = {"Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
-        if version.exists():  # a changed file is then sent from its start
-            headers["If-Range"] = version.read_text()
-    with session.get(url, headers=headers, stream=True, timeout=(10, 60)) as response:
-        status = response.status_code
-        answer = f"the server answers {status} {response.reason}"
-        if status >= 500 or status in (408, 429):
-            raise requests.ConnectionError(answer)
-        misplaced = status == 206 and not re.match(
-            rf"bytes {have}-", response.headers.get("Content-Range", "")
-        )
-        if status == 416 or misplaced:
-            part.unlink(missing_ok=True)
-            raise requests.ConnectionError(f"{answer}, which does not fit the {have} bytes here")
-        if status not in (200, 206):
-            raise InputError(answer)
-        if status == 200:
-            have = 0
-            version.unlink(missing_ok=True)
-            etag = response.headers.get("ETag", "")
-            if etag.startswith('"'):  # weak ones do not promise the same bytes
-                version.write_text(etag)
-        length = response.headers.get("Content-Length")
-        total = have + int(length) if length else None
-        with part.open("ab" if have else "wb") as file:
-            _save(response, file, have, total, url)
-        if total is not None and part.stat().st_size != total:
-            raise requests.ConnectionError("the connection was cut")
-
-
-def _save(
-    response: requests.Response, file: IO[bytes], have: int, total: int | None, url: str
-) -> None:
-    """Append a response's content to `file` (`have` of `total` bytes are there) with progress."""
-    what = f"downloading {url} (MB)"
-    progress = Progress(what, max(1, (total or 0) // MEGABYTE), have // MEGABYTE)
-    reported = time.monotonic()
-    for block in response.iter_content(MEGABYTE):
-        start = block[:100].lstrip(b"\xef\xbb\xbf \r\n\t").lower()
-        if not have and start.startswith((b"<!doctype html", b"<html")):
-            raise InputError("the server sends a web page instead of an archive")
-        file.write(block)
-        have += len(block)
-        news = have // MEGABYTE - progress.done
-        if total and news:
-            progress.advance(news)
-        elif not total and time.monotonic() - reported > progress.every:
-            reported = time.monotonic()
-            log.info("%s: %d so far", what, have // MEGABYTE)
-
-
-def _members(path: Path, scratch: Path) -> Iterator[Member]:
-    """Yield the images of a folder or an archive; each can be placed until the next is asked for."""
-    if path.is_dir():
-        # Its own images, or, if it has none, those of its subfolders: an archive unpacked by hand.
-        for files in (path.iterdir(), path.rglob("*")):
-            found = [file for file in sorted(files) if _is_image(str(file))]
-            yield from (Member(str(file), partial(_link, file)) for file in found)
-            if found:
-                return
-    elif zipfile.is_zipfile(path):
-        yield from _zip_members(path, scratch)
-    elif tarfile.is_tarfile(path):
-        with tarfile.open(path) as archive:
-            for entry in archive:
-                if entry.isreg() and _is_image(entry.name):
-                    content = archive.extractfile(entry)
-                    yield Member(entry.name, partial(_copy, content, entry.name, LARGEST_IMAGE))
-    else:
-        with path.open("rb") as file:
-            is_rar = file.read(4) == b"Rar!"
-        if is_rar:
-            yield from _rar_members(path, scratch / "rar")
-            return
-        raise InputError(f"{path} is no folder and no complete zip, tar or rar archive")
-
-
-def _zip_members(path: Path, scratch: Path) -> Iterator[Member]:
-    """Yield the images of a zip, or, if it has none, those of the RARs in it."""
-    with zipfile.ZipFile(path) as archive:
-        images = [e for e in archive.infolist() if _is_image(e.filename) and not e.is_dir()]
-        for entry in images:
-            with archive.open(entry) as content:
-                name = entry.filename
-                yield Member(name, partial(_copy, content, name, LARGEST_IMAGE))
-        rars = [name for name in archive.namelist() if name.lower().endswith(".rar")]
-        for number, name in enumerate([] if images else rars):
-            rar = scratch / f"{number}.rar"
-            with archive.open(name) as content, rar.open("wb") as file:
-                shutil.copyfileobj(content, file)
-            yield from _rar_members(rar, scratch / str(number))
-
-
-def _rar_members(path: Path, folder: Path) -> Iterator[Member]:
-    """Unpack a RAR into `folder` with whichever tool is there, and yield its images."""
-    tools = [tool for tool in RAR_TOOLS if shutil.which(tool)]
-    if not tools:
-        raise InputError("holds a RAR: install unrar, bsdtar (libarchive-tools), unar or 7z")
-    folder.mkdir(exist_ok=True)
-    for tool in tools:
-        arguments = [part.format(archive=path, folder=folder) for part in RAR_TOOLS[tool]]
-        done = subprocess.run([tool, *arguments], capture_output=True, text=True)
-        if done.returncode == 0:
-            break
-        log.warning("%s cannot unpack the RAR: %s", tool, done.stderr.strip()[-500:])
-    else:
-        raise InputError(f"{', '.join(tools)} cannot unpack the RAR: install unrar")
-    for file in sorted(folder.rglob("*")):
-        if file.is_file() and not file.is_symlink() and _is_image(file.name):
-            yield Member(str(file.relative_to(folder)), file.rename)
-
-
-def _is_image(name: str) -> bool:
-    base = PurePosixPath(name.replace("\\", "/"))
-    # macOS adds hidden files named like the images.
-    return base.suffix.lower() in SUFFIXES and not base.name.startswith(".")
-
-
-def _link(file: Path, place: Path) -> None:
-    place.symlink_to(file)
-
-
-def _copy(content: IO[bytes], name: str, most: int, place: Path) -> None:
-    """Write a member's content to `place`, refusing one of more than `most` bytes."""
-    with place.open("wb") as file:
-        while block := content.read(MEGABYTE):
-            if file.tell() + len(block) > most:
-                raise InputError(f"{name} unpacks to more than {most // MEGABYTE} MB: no such film")
-            file.write(block)
 
 
 def _collect(
@@ -352,7 +150,7 @@ def _collect(
     """
     chosen: dict[str, Path] = {}
     origins: dict[Path, str] = {}
-    for member in _members(path, scratch):
+    for member in members(path, scratch):
         name = member.name
         if films is not None and name.stem not in films:
             continue

@@ -8,7 +8,8 @@ import pandas as pd
 import yaml
 
 from common.files import replacing
-from common.job import log, run
+from common.job import run
+from common.noise_models import described
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -81,12 +82,6 @@ def shown(
     for method, label in {"noisy": "noisy", **labels}.items():
         columns[f"SSIM {label}"] = [cell(row, method) for row in table.to_dict("records")]
     return pd.DataFrame(columns)
-
-
-def described(noise: Noise) -> str:
-    """Return a noise setting in words, such as `Gaussian (mean 0, std 1)`."""
-    settings = (f"{k} {v}" for k, v in noise.items() if k not in ("distribution", "factor"))
-    return f"{noise['distribution'].capitalize()} ({', '.join(settings)})"
 
 
 def cell(row: Mapping[str, Any], method: str) -> str:
@@ -189,7 +184,6 @@ def main(snakemake: "snakemake") -> None:
     for name, content in outputs.items():
         with replacing(name) as path:
             path.write_text(content, encoding="utf-8")
-    log.info("\n%s", markdown(title, text, lines))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pandas as pd
 
 from common.files import replacing
 from common.job import run
+from common.noise_models import described
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -76,7 +77,7 @@ def main(snakemake: "snakemake") -> None:
         columns[heading] = np.load(path, mmap_mode="r")[chosen]
         similarity[heading] = pd.read_csv(scores)["ssim"].iloc[chosen].tolist()
 
-    noise = ", ".join(f"{key} {value}" for key, value in snakemake.params.noise.items())
+    noise = f"{described(snakemake.params.noise)}, factor {snakemake.params.noise['factor']}"
     kind = "digital phantom" if snakemake.params.images == "rendered" else snakemake.params.dataset
     figure = example_figure(columns, similarity, names, f"{kind}: {noise}")
     with replacing(snakemake.output.figure) as path:

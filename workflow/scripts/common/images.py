@@ -59,7 +59,7 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     """Return what `skimage.transform.resize(image, (size, size))` gives for floats, to 1e-12.
 
     Args:
-        image: Array (height, width) of any real type; its range is kept.
+        image: Array (height, width) of any real type; the result keeps its range.
         size: Width and height of the result, in pixels.
 
     Returns:
@@ -72,7 +72,9 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     for start in range(0, width, 256):
         block = slice(start, start + 256)
         narrowed[:, block] = rows @ image[:, block].astype(np.float64)
-    return np.ascontiguousarray((columns @ narrowed.T).T)
+    resized = np.ascontiguousarray((columns @ narrowed.T).T)
+    # Weights that add up to 1 but for rounding can leave the image's range by 1e-15.
+    return np.clip(resized, image.min(), image.max(), out=resized)
 
 
 def fingerprint(path: str | Path) -> str:
@@ -165,13 +167,14 @@ def _levels(path: Path, image: Image.Image) -> tuple[np.ndarray, float]:
     if image.mode.startswith("I;16"):
         return np.asarray(image), 65535.0
     if image.mode not in ("L", "LA", "RGB", "RGBA"):
-        raise InputError(f"{path} has colours of the kind {image.mode}: save it as grey or RGB")
+        raise InputError(f"{path} is of mode {image.mode}: save it as 8- or 16-bit grey, or as RGB")
     channels = [np.asarray(channel) for channel in image.split()]
     if image.mode.endswith("A") and channels.pop().min() < 255:
         raise InputError(f"{path} is partly transparent: save it without its alpha channel")
     if all(np.array_equal(channels[0], other) for other in channels[1:]):
         return channels[0], 255.0
-    return sum(weight * channel for weight, channel in zip(LUMA, channels, strict=True)), 255.0
+    grey = sum(weight * channel for weight, channel in zip(LUMA, channels, strict=True))
+    return np.minimum(grey, 255.0, out=grey), 255.0  # white rounds up to 255 + 3e-14
 
 
 def _read_tiff(path: Path, smallest: int) -> tuple[np.ndarray, float]:

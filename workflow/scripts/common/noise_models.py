@@ -47,3 +47,9 @@ def corrupt(
     distribution = DISTRIBUTIONS[str(settings.pop("distribution"))]
     factor = settings.pop("factor")
     return np.clip(image + factor * distribution(rng, image.shape, **settings), 0, 1)
+
+
+def described(noise: Mapping[str, float | str]) -> str:
+    """Return a noise setting but its factor in words, such as `Gaussian (mean 0, std 1)`."""
+    settings = (f"{k} {v}" for k, v in noise.items() if k not in ("distribution", "factor"))
+    return f"{str(noise['distribution']).capitalize()} ({', '.join(settings)})"

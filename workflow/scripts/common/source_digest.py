@@ -49,10 +49,12 @@ def _local_imports(tree: ast.Module) -> Iterator[Path]:
                 *(f"{node.module}.{alias.name}" for alias in node.names),
             ]
         for name in names:
-            place = SCRIPTS.joinpath(*name.split("."))
-            for path in (place.with_suffix(".py"), place / "__init__.py"):
-                if path.is_file():
-                    yield path
+            parts = name.split(".")
+            for depth in range(1, len(parts) + 1):  # importing a module runs its packages first
+                place = SCRIPTS.joinpath(*parts[:depth])
+                for path in (place.with_suffix(".py"), place / "__init__.py"):
+                    if path.is_file():
+                        yield path
 
 
 def _normalised(node: object) -> str:

@@ -1,0 +1,251 @@
+"""Reading images as grey, resizing them, and telling films apart."""
+
+import csv
+
+import numpy as np
+import pytest
+import skimage.io
+import tifffile
+from PIL import Image
+from skimage.color import rgb2gray
+from skimage.transform import resize as skimage_resize
+
+from common import images
+from common.images import fingerprint, read_grey, read_resized, resize, resize_matrix, same_film
+from common.job import InputError
+from resize_images import resize_images
+
+RNG = np.random.default_rng(1)
+GREY = RNG.integers(0, 256, (40, 30), dtype=np.uint8)
+COLOUR = RNG.integers(0, 256, (40, 30, 3), dtype=np.uint8)
+
+
+def film(number: int, size: tuple[int, int] = (240, 200)) -> Image.Image:
+    """A synthetic film: smooth blobs that differ from film to film."""
+    coarse = np.random.default_rng(number).integers(0, 256, (24, 20), dtype=np.uint8)
+    return Image.fromarray(coarse).resize(size[::-1], Image.Resampling.BICUBIC)
+
+
+def saved(path, pixels, **options):
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    image.save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif"])
+def test_grey_is_divided_by_255(tmp_path, suffix):
+    grey = read_grey(saved(tmp_path / f"a.{suffix}", GREY))
+    assert grey.dtype == np.float64
+    np.testing.assert_array_equal(grey, GREY / 255)
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif"])
+def test_colour_is_weighted_as_scikit_image_does(tmp_path, suffix):
+    path = saved(tmp_path / f"a.{suffix}", COLOUR)
+    np.testing.assert_allclose(read_grey(path), rgb2gray(COLOUR), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+@pytest.mark.parametrize("kind", ["equal channels", "colour"])
+def test_jpegs_are_read_as_scikit_image_does(tmp_path, subsampling, kind):
+    pixels = COLOUR if kind == "colour" else np.dstack([GREY] * 3)
+    path = saved(tmp_path / "a.jpg", pixels, subsampling=subsampling, quality=90)
+    expected = skimage.io.imread(path, as_gray=True)
+    np.testing.assert_allclose(read_grey(path), expected, rtol=0, atol=1e-12)
+
+
+def test_colour_that_averages_out_within_a_jpeg_block_is_not_overlooked(tmp_path):
+    pixels = np.full((96, 96, 3), 128, np.uint8)
+    sign = np.indices((16, 16)).sum(0) // 4 % 2 * 2 - 1
+    pixels[32:48, 32:48, 0] = 128 + 30 * sign
+    path = saved(tmp_path / "a.jpg", pixels, subsampling="4:2:0", quality=90)
+    expected = skimage.io.imread(path, as_gray=True)
+    with Image.open(path) as image:
+        assert np.ptp(np.asarray(image), axis=2).max() > 10
+        assert not images._is_neutral_jpeg(image, path)
+    np.testing.assert_allclose(read_grey(path), expected, rtol=0, atol=1e-12)
+
+
+def test_a_grey_jpeg_with_equal_channels_decodes_only_its_luma(tmp_path):
+    path = saved(tmp_path / "a.jpg", np.dstack([GREY] * 3), subsampling="4:2:0")
+    with Image.open(path) as image:
+        assert images._is_neutral_jpeg(image, path)
+
+
+def test_palette_and_opaque_alpha(tmp_path):
+    palette = Image.fromarray(COLOUR).quantize(16)
+    path = saved(tmp_path / "p.png", palette)
+    expected = rgb2gray(np.asarray(palette.convert("RGB")))
+    np.testing.assert_allclose(read_grey(path), expected, rtol=0, atol=1e-12)
+    opaque = np.dstack([COLOUR, np.full(GREY.shape, 255, np.uint8)])
+    path = saved(tmp_path / "a.png", opaque)
+    np.testing.assert_allclose(read_grey(path), rgb2gray(COLOUR), rtol=0, atol=1e-12)
+    path = saved(tmp_path / "la.png", Image.fromarray(GREY).convert("LA"))
+    np.testing.assert_array_equal(read_grey(path), GREY / 255)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bit_grey_is_divided_by_65535(tmp_path, suffix):
+    levels = RNG.integers(0, 65536, (40, 30)).astype(np.uint16)
+    path = saved(tmp_path / f"a.{suffix}", levels)
+    np.testing.assert_array_equal(read_grey(path), levels / 65535)
+
+
+def test_1_bit_is_0_or_1(tmp_path):
+    path = saved(tmp_path / "a.png", GREY > 100)
+    np.testing.assert_array_equal(read_grey(path), GREY > 100)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_float_tiffs_in_the_unit_range_are_taken_as_they_are(tmp_path, kind):
+    levels = RNG.random((40, 30)).astype(kind)
+    tifffile.imwrite(tmp_path / "a.tif", levels)
+    np.testing.assert_array_equal(read_grey(tmp_path / "a.tif"), levels)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -0.01, 1.01])
+def test_other_floats_are_refused(tmp_path, wrong):
+    levels = RNG.random((40, 30)).astype(np.float32)
+    levels[3, 4] = wrong
+    tifffile.imwrite(tmp_path / "a.tif", levels)
+    with pytest.raises(InputError, match=r"a\.tif has levels outside \[0, 1\]"):
+        read_grey(tmp_path / "a.tif")
+
+
+def test_an_exif_orientation_is_applied(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise by 90 degrees
+    path = saved(tmp_path / "a.png", GREY, exif=exif)
+    np.testing.assert_array_equal(read_grey(path), np.rot90(GREY, -1) / 255)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "message"),
+    [
+        (
+            "cmyk.jpg",
+            lambda p: saved(p, Image.new("CMYK", (30, 40))),
+            "CMYK: save it as 8- or 16-bit",
+        ),
+        (
+            "alpha.png",
+            lambda p: saved(p, Image.new("RGBA", (30, 40), (9, 9, 9, 99))),
+            "transparent",
+        ),
+        ("text.png", lambda p: p.write_text("not an image"), "get it again"),
+        ("empty.jpg", lambda p: p.write_bytes(b""), "get it again"),
+        ("text.tif", lambda p: p.write_text("not an image"), "get it again"),
+        ("absent.jpg", lambda p: None, "does not exist"),
+        ("folder.jpg", lambda p: p.mkdir(), "get it again"),
+        ("pages.tif", lambda p: tifffile.imwrite(p, np.zeros((2, 40, 30), np.uint8)), "2 pages"),
+        ("int.tif", lambda p: tifffile.imwrite(p, np.zeros((40, 30), np.int32)), "or 16-bit grey"),
+    ],
+)
+def test_what_cannot_be_used_is_named_with_the_remedy(tmp_path, name, make, message):
+    make(tmp_path / name)
+    with pytest.raises(InputError, match=message) as caught:
+        read_grey(tmp_path / name)
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "tif"])
+def test_truncated_files_are_refused(tmp_path, suffix):
+    path = saved(tmp_path / f"cut.{suffix}", COLOUR)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match=rf"cut\.{suffix} cannot be read"):
+        read_grey(path)
+
+
+def test_too_small_and_too_large_images_are_refused(tmp_path, monkeypatch):
+    path = saved(tmp_path / "a.png", GREY)
+    with pytest.raises(InputError, match=r"a\.png is too small \(30 x 40"):
+        read_grey(path, smallest=31)
+    with pytest.raises(InputError, match="too small"):
+        read_resized(path, 32)
+    monkeypatch.setattr(images, "MOST_PIXELS", 1199)
+    with pytest.raises(InputError, match="too large"):
+        read_grey(path)
+
+
+@pytest.mark.parametrize("shape", [(40, 30), (301, 257), (64, 64), (65, 600), (20, 90), (1100, 70)])
+@pytest.mark.parametrize("size", [16, 64])
+def test_the_resize_equals_scikit_images(shape, size):
+    image = np.random.default_rng(3).random(shape)
+    expected = skimage_resize(image, (size, size))
+    np.testing.assert_allclose(resize(image, size), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("level", [0, 77, 255])
+def test_the_resize_never_leaves_the_range_of_the_image(level):
+    even = np.full((301, 257), level, np.uint8)
+    np.testing.assert_array_equal(resize(even, 16), np.full((16, 16), level))
+
+
+def test_white_among_colours_is_exactly_1(tmp_path):
+    pixels = np.full((301, 257, 3), 255, np.uint8)
+    pixels[0, 0] = 255, 0, 0
+    path = saved(tmp_path / "a.png", pixels)
+    assert read_grey(path).max() == 1
+    assert read_resized(path, 16).max() == 1
+
+
+def test_equal_size_changes_nothing():
+    np.testing.assert_array_equal(resize_matrix(64, 64).toarray(), np.eye(64))
+
+
+@pytest.mark.parametrize("name", ["001", "300"])
+def test_real_images_equal_scikit_images(real_images, name):
+    path = real_images / f"{name}.jpg"
+    expected = skimage_resize(skimage.io.imread(path, as_gray=True), (128, 128))
+    resized = read_resized(path, 128)
+    np.testing.assert_allclose(resized, expected, rtol=0, atol=1e-12)
+    assert 0 <= resized.min() <= resized.max() <= 1
+
+
+def test_fingerprints_survive_encodings_and_tell_films_apart(tmp_path):
+    prints = [fingerprint(saved(tmp_path / f"{n}.png", film(n))) for n in range(6)]
+    rgb = film(0).convert("RGB")
+    half = film(0, (480, 400)).resize((200, 240), Image.Resampling.BOX)
+    brighter = film(0).point(lambda level: min(255, level + 2))
+    for name, image in {"a.jpg": rgb, "b.bmp": rgb, "c.png": half, "d.png": brighter}.items():
+        copy = fingerprint(saved(tmp_path / name, image))
+        assert [same_film(copy, other) for other in prints] == [True] + [False] * 5, name
+
+
+def test_another_exposure_is_another_film(tmp_path):
+    dark = film(0).point(lambda level: level // 2)
+    assert not same_film(
+        fingerprint(saved(tmp_path / "a.png", film(0))),
+        fingerprint(saved(tmp_path / "b.png", dark)),
+    )
+
+
+def test_a_folder_is_resized_in_file_name_order(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in (10, 2, 1):
+        saved(folder / f"{number}.png", film(number))
+    (folder / ".snakemake_timestamp").touch()
+    for threads in (1, 3):
+        resize_images(folder, 32, tmp_path / "x.npy", tmp_path / "x.csv", threads)
+        with (tmp_path / "x.csv").open() as file:
+            assert [row["id"] for row in csv.DictReader(file)] == ["1", "10", "2"]
+        result = np.load(tmp_path / "x.npy")
+        assert result.shape == (3, 32, 32)
+        assert result.dtype == np.float64
+        expected = skimage_resize(np.asarray(film(10)) / 255, (32, 32))
+        np.testing.assert_allclose(result[1], expected, rtol=0, atol=1e-12)
+
+
+def test_all_bad_images_are_named_and_nothing_is_left_behind(tmp_path):
+    folder, results = tmp_path / "images", tmp_path / "results"
+    folder.mkdir()
+    results.mkdir()
+    saved(folder / "good.png", film(1))
+    saved(folder / "small.png", film(2, (31, 200)))
+    (folder / "text.jpg").write_text("no image")
+    with pytest.raises(InputError, match="2 of 3 images cannot be used") as caught:
+        resize_images(folder, 32, results / "x.npy", results / "x.csv", 2)
+    assert "small.png is too small" in str(caught.value)
+    assert "text.jpg cannot be read" in str(caught.value)
+    assert list(results.iterdir()) == []

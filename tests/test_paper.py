@@ -1,0 +1,72 @@
+"""The published experiment on the real images, as far as it takes no training."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from skimage.io import imread
+from skimage.transform import resize
+
+from conftest import ROOT, Project
+
+
+@pytest.fixture(scope="module")
+def paper(real_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy of the project in which `make check-paper` was run."""
+    project = Project(tmp_path_factory.mktemp("paper"))
+    done = subprocess.run(
+        [
+            "make",
+            f"--makefile={ROOT / 'Makefile'}",
+            "--old-file=.venv/run",  # the tests' own interpreter is installed already
+            f"BIN={Path(sys.executable).parent}",
+            "CORES=2",
+            f"IMAGES={real_images}",
+            "check-paper",
+        ],
+        cwd=project.folder,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    project.output = done.stdout
+    return project
+
+
+def test_noisy_and_median_columns_agree_in_all_rows(paper: Project):
+    table = pd.read_csv(paper.folder / "results/check-paper/table.csv")
+    assert len(table) == 7
+    for method, tolerance in (("noisy", 0.002), ("median", 0.003)):
+        assert table[f"agrees_{method}"].tolist() == [True] * 7
+        assert table[f"difference_{method}"].abs().max() <= tolerance
+        assert f"SSIM {method}: agrees in 7 of 7 rows (within {tolerance})" in paper.output
+    assert "✗" not in paper.output
+
+
+def test_nothing_was_trained(paper: Project):
+    results = paper.folder / "results/check-paper"
+    assert not (results / "models").exists()
+    assert not (results / "clean").exists()
+
+
+def test_test_images_are_321_to_400_in_order(paper: Project, real_images: Path):
+    data = paper.folder / "resources/datasets/isbi2015/128px"
+    split = pd.read_csv(data / "split.csv", dtype=str)
+    assert split["id"].tolist() == [f"{number:03d}" for number in range(1, 401)]
+    assert (split["part"] == ["train"] * 320 + ["test"] * 80).all()
+    test = np.load(data / "test.npy", mmap_mode="r")
+    assert test.shape == (80, 128, 128)
+    for index, name in ((0, "321"), (79, "400")):
+        expected = resize(imread(real_images / f"{name}.jpg", as_gray=True), (128, 128))
+        np.testing.assert_allclose(test[index], expected, rtol=0, atol=1e-12)
+
+
+def test_another_source_of_verified_images_reruns_nothing(paper: Project):
+    arguments = ["run=check-paper", "select={methods: [median]}"]
+    source = "datasets={isbi2015: {sources: [elsewhere]}}"
+    planned = paper.planned("--configfile", "paper.yaml", "--config", *arguments, source)
+    assert {job[0] for job in planned} <= {"plot_examples"}  # not part of `make check-paper`

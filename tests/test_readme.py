@@ -1,0 +1,70 @@
+"""The commands of the README can be run."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from conftest import Project
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+COMMANDS = [
+    line
+    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("snakemake ")
+]
+
+
+def test_commands_were_found():
+    assert len(COMMANDS) >= 5
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command_plans_the_jobs(project: Project, tmp_path: Path, command: str):
+    (tmp_path / "images").mkdir()
+    arguments = shlex.split(command.replace("FOLDER", str(tmp_path / "images")))[1:]
+    assert ("make_table",) in project.planned(*arguments)
+
+
+@pytest.mark.parametrize(
+    "command", [c for c in COMMANDS if "isbi2015" not in c and "paper" not in c]
+)
+def test_command_runs(project: Project, tmp_path: Path, command: str):
+    if "FOLDER" in command:
+        pytest.skip("needs images; test_images_of_one_s_own runs it")
+    arguments = shlex.split(command)[1:]
+    if "select=" not in command:
+        arguments += ["select={noise: [gaussian_0.3_0_1]}"]
+    project.succeed(*arguments)
+    assert list(project.folder.glob("results/*/table.md"))
+
+
+def test_images_of_one_s_own(project: Project, tmp_path: Path):
+    import numpy as np
+    from PIL import Image
+
+    folder = tmp_path / "own images"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(6):
+        pixels = rng.integers(0, 256, (40, 30), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"film {index}.png")
+    command = next(c for c in COMMANDS if "mine" in c).replace("train: 320", "train: 4")
+    arguments = shlex.split(command.replace("FOLDER", f'"{folder}"'))[1:]
+    project.succeed(*arguments, "select={methods: [median], noise: [poisson_0.2_1]}")
+    assert "real images (mine)" in (project.folder / "results/mine/table.md").read_text()
+    (folder / "film 3.png").write_bytes(b"not an image")
+    done = project.snakemake(*arguments, "--forcerun", "fetch_images")
+    assert done.returncode != 0
+    assert "film 3.png" in done.stdout
+
+
+def test_each_make_target_of_the_readme_exists():
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"(?:`|^)make ([a-z-]+)", README, re.MULTILINE))
+    assert {"run", "test", "check-paper"} <= targets
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target

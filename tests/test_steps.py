@@ -1,0 +1,236 @@
+"""The small steps between the images and the table."""
+
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from skimage.metrics import structural_similarity
+from skimage.transform import rotate
+
+from augment_images import augmented
+from common import source_digest as module
+from common.devices import wants_gpu
+from common.files import replacing
+from common.job import InputError
+from common.noise_models import described
+from common.seeds import generator
+from common.source_digest import source_digest
+from make_table import mean_table, notes, shown, with_published
+from methods import median
+from paste_results import pasted
+from plot_examples import fixed_examples
+from score_images import scores
+from split_images import parts
+
+IMAGES = generator(1, "images").random((3, 20, 24))
+
+
+def test_augmentation_is_the_published_one_in_its_order():
+    image = IMAGES[0, :, :20]
+    arrays = augmented(image, generator(1, "augment"))
+    again = generator(1, "augment")
+    acute, obtuse = again.integers(0, 90), again.integers(91, 180)
+    np.testing.assert_array_equal(arrays[0], image)
+    np.testing.assert_array_equal(arrays[1], np.fliplr(image))
+    np.testing.assert_array_equal(arrays[2], np.flipud(image))
+    np.testing.assert_array_equal(arrays[3], rotate(image, int(acute)))
+    np.testing.assert_array_equal(arrays[4], rotate(image, int(obtuse)))
+    assert arrays[4][0, 0] == 0  # corners are black
+
+
+def test_rotation_angles_are_whole_degrees_in_the_published_ranges(monkeypatch):
+    angles = []
+    monkeypatch.setattr("augment_images.rotate", lambda image, angle: angles.append(angle) or image)
+    rng = generator(1, "angles")
+    for _ in range(2000):
+        augmented(IMAGES[0], rng)
+    assert set(angles[0::2]) == set(range(90))
+    assert set(angles[1::2]) == set(range(91, 180))
+
+
+def test_split_is_in_order_and_leaves_a_test_set():
+    assert parts(400, 320) == {"train": slice(0, 320), "test": slice(320, 400)}
+    for train in (0, 400, 401):
+        with pytest.raises(InputError, match="allowed: 1 to 399"):
+            parts(400, train)
+
+
+def test_scores_are_scikit_images_with_a_data_range_of_one():
+    noisy = np.clip(IMAGES + 0.1, 0, 1)
+    table = scores(IMAGES, noisy)
+    expected = [
+        structural_similarity(a, b, data_range=1) for a, b in zip(IMAGES, noisy, strict=True)
+    ]
+    np.testing.assert_array_equal(table["ssim"], expected)
+    mse = ((IMAGES[0] - noisy[0]) ** 2).mean()
+    assert table["psnr"][0] == pytest.approx(-10 * np.log10(mse))
+    assert scores(IMAGES, IMAGES)["ssim"].tolist() == [1, 1, 1]
+
+
+def test_scores_refuse_what_would_give_a_silent_wrong_number():
+    bad = IMAGES.copy()
+    bad[1, 0, 0] = np.nan
+    with pytest.raises(InputError, match=r"number \[1\]"):
+        scores(IMAGES, bad)
+    with pytest.raises(InputError, match="shapes differ"):
+        scores(IMAGES, IMAGES[:, :, 1:])
+
+
+def test_median_filters_each_image_by_itself():
+    image = np.zeros((2, 9, 9))
+    image[0, 4, 4] = 1
+    image[1] = 1
+    denoised = median.denoise(image, {}, {"size": 3})
+    np.testing.assert_array_equal(denoised[0], 0)
+    np.testing.assert_array_equal(denoised[1], 1)
+
+
+NOISE = {
+    "first": {"distribution": "gaussian", "factor": 0.1, "mean": 0, "std": 1},
+    "second": {"distribution": "poisson", "factor": 0.2, "lambda": 1},
+}
+PUBLISHED = {
+    "source": "somewhere",
+    "training": {"steps": 100, "batch": 10},
+    "tolerance": {"noisy": {"within": 0.002}, "autoencoder": {"below": 0.02}},
+    "rows": [
+        {
+            "noise": NOISE["first"],
+            "readme": {"noisy": 0.4, "autoencoder": 0.9},
+            "notebook": {"noisy": 0.40004, "autoencoder": 0.9001},
+        }
+    ],
+}
+LABELS = {"autoencoder": "auto-encoder"}
+
+
+def table_of(noisy: float, autoencoder: float, steps: int = 100) -> tuple[pd.DataFrame, dict]:
+    rows = [
+        {"noise": name, "method": method, "image": "1", "ssim": value, "psnr": 1.0}
+        for name in NOISE
+        for method, value in (("noisy", noisy), ("autoencoder", autoencoder))
+    ]
+    budgets = {"autoencoder": {name: {"steps": steps, "batch": 10} for name in NOISE}}
+    table = mean_table(pd.DataFrame(rows), NOISE)
+    return with_published(table, NOISE, PUBLISHED, budgets), budgets
+
+
+def lines_of(table: pd.DataFrame, budgets: dict) -> str:
+    return "\n".join(notes(table, "isbi2015", "real", 1, LABELS, budgets, PUBLISHED))
+
+
+def test_table_compares_with_what_was_published_for_the_same_noise():
+    table, budgets = table_of(0.4010, 0.8850)
+    text = shown(table, NOISE, LABELS)
+    assert list(text.columns) == [
+        "Noise factor",
+        "Noise distribution",
+        "SSIM noisy",
+        "SSIM auto-encoder",
+    ]
+    assert text.iloc[0].tolist() == [
+        "0.1",
+        "Gaussian (mean 0, std 1)",
+        "0.4010 (0.4000, +0.0010 ✓)",
+        "0.8850 (0.9000, -0.0151 ✓)",
+    ]
+    assert text.iloc[1].tolist() == ["0.2", "Poisson (lambda 1)", "0.4010", "0.8850"]
+    assert "SSIM noisy: agrees in 1 of 1 rows (within 0.002)." in lines_of(table, budgets)
+    assert "100 steps of 10 images, as published" in lines_of(table, budgets)
+
+
+def test_table_says_where_it_disagrees():
+    table, budgets = table_of(0.3979, 0.8799)
+    assert shown(table, NOISE, LABELS).iloc[0].tolist()[2:] == [
+        "0.3979 (0.4000, -0.0021 ✗)",
+        "0.8799 (0.9000, -0.0202 ✗)",
+    ]
+    assert "SSIM noisy: agrees in 0 of 1 rows" in lines_of(table, budgets)
+
+
+def test_autoencoder_is_not_judged_at_a_reduced_budget():
+    table, budgets = table_of(0.4010, 0.8850, steps=10)
+    assert shown(table, NOISE, LABELS).iloc[0, 3] == "0.8850 (0.9000, -0.0151)"
+    assert "auto-encoder: not judged" in lines_of(table, budgets)
+    assert "10 steps of 10 images, 10.0% of the published budget" in lines_of(table, budgets)
+
+
+def test_noise_in_words():
+    assert described(NOISE["second"]) == "Poisson (lambda 1)"
+
+
+def test_examples_are_always_the_same_few():
+    assert fixed_examples(80) == [0, 26, 53, 79]
+    assert fixed_examples(1) == [0]
+    assert fixed_examples(2) == [0, 1]
+
+
+def test_replacing_is_all_or_nothing(tmp_path):
+    path = tmp_path / "deep" / "file.txt"
+    with replacing(path) as temporary:
+        temporary.write_text("first")
+        assert not path.exists()
+    with pytest.raises(ZeroDivisionError), replacing(path) as temporary:
+        temporary.write_text("half")
+        1 / 0  # noqa: B018
+    assert path.read_text() == "first"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.fixture
+def scripts(tmp_path, monkeypatch):
+    """A folder of scripts in which `a` imports `b`, which imports `package.c` in a function."""
+    monkeypatch.setattr(module, "SCRIPTS", tmp_path)
+    (tmp_path / "a.py").write_text("import b\nimport numpy\n")
+    (tmp_path / "b.py").write_text("def f():\n    from package import c\n    return c\n")
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").write_text("")
+    (tmp_path / "package" / "c.py").write_text("VALUE = 1\n")
+    (tmp_path / "other.py").write_text("VALUE = 1\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "same"),
+    [
+        ("a.py", '"""Docstring."""\n# comment\nimport b\n\nimport numpy\n', True),
+        ("a.py", "import b\nimport numpy\nx = 1\n", False),
+        ("package/c.py", "VALUE = 2\n", False),
+        ("package/c.py", "VALUE  =  (1)\n", True),
+        ("package/__init__.py", "x = 1\n", False),
+        ("other.py", "VALUE = 2\n", True),
+    ],
+)
+def test_digest_follows_imports_and_ignores_what_does_not_run(scripts, file, text, same):
+    before = source_digest("a.py")
+    (scripts / file).write_text(text)
+    assert (source_digest("a.py") == before) is same
+
+
+def test_planning_does_not_import_torch():
+    code = "import sys; from common.devices import wants_gpu; wants_gpu('auto'); sys.exit('torch' in sys.modules)"
+    import subprocess
+    from pathlib import Path
+
+    folder = Path(module.__file__).parents[1]
+    assert subprocess.run([sys.executable, "-c", code], cwd=folder, check=False).returncode == 0
+
+
+def test_cpu_wants_no_gpu_and_cuda_one(monkeypatch):
+    assert not wants_gpu("cpu")
+    assert wants_gpu("cuda")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert not wants_gpu("auto")
+
+
+def test_results_are_pasted_between_their_markers(tmp_path):
+    (tmp_path / "table.md").write_text("# Title\n\n| a |\n|---|\n| 1 |\n")
+    marker = f"<!-- table: {tmp_path / 'table.md'} -->"
+    page = f"before\n{marker}\nold\n<!-- end -->\nafter\n"
+    new = pasted(page)
+    assert "old" not in new
+    assert "**Title**\n\n| a |\n|---|\n| 1 |" in new
+    assert new.startswith("before\n" + marker)
+    assert new.endswith("<!-- end -->\nafter\n")
+    assert pasted(new) == new
