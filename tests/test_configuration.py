@@ -69,6 +69,24 @@ def test_numbers_that_arrive_as_text_are_read():
     assert config["run"] == "2024"
 
 
+def test_whole_numbers_and_numeric_names_are_read_as_what_they_are():
+    config = changed("noise/extra", {"distribution": "poisson", "factor": 1, "lambda": 1})
+    config["noise"][0.3] = config["noise"].pop("extra")
+    config["image_size"] = 64.0
+    config["methods"]["autoencoder"]["training"]["steps"] = "1e3"
+    config = checked(config)
+    assert "0.3" in config["noise"]
+    assert repr(config["image_size"]) == "64"
+    assert repr(config["methods"]["autoencoder"]["training"]["steps"]) == "1000"
+
+
+def test_an_error_is_reported_once():
+    with pytest.raises(ConfigurationError) as caught:
+        checked(changed("noise/empty", {}))
+    lines = str(caught.value).splitlines()
+    assert lines == ["noise.empty.distribution: missing", "noise.empty.factor: missing"]
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
@@ -80,6 +98,16 @@ def test_numbers_that_arrive_as_text_are_read():
         ("image_size", 126, "image_size: 126 does not suit the method autoencoder; allowed: multiples of 4"),
         ("image_size", 8, "image_size: 8 is not allowed; allowed: 16 or more"),
         ("image_size", "large", "image_size: 'large' is not allowed; allowed: a value of type integer"),
+        ("image_size", 64.5, "image_size: 64.5 is not allowed; allowed: a value of type integer"),
+        ("image_size", True, "image_size: True is not allowed; allowed: a value of type integer"),
+        (f"noise/{GAUSSIAN}/factor", float("inf"), "factor: inf is not allowed; allowed: a value of type number"),
+        (f"noise/{GAUSSIAN}/mean", "nan", "mean: nan is not allowed; allowed: a value of type number"),
+        (f"noise/{GAUSSIAN}", None, f"noise.{GAUSSIAN}: None is not allowed; allowed: a value of type object"),
+        ("methods/median", None, "methods.median: None is not allowed; allowed: a value of type object"),
+        ("select", None, "select: None is not allowed; allowed: a value of type object"),
+        ("methods/autoencoder/overrides", None, "overrides: None is not allowed; allowed: a value of type object"),
+        ("methods/median/label", "auto-encoder", "methods.median.label: 'auto-encoder' is taken"),
+        ("methods/median/label", "noisy", "methods.median.label: 'noisy' is taken"),
         ("seed", -1, "seed: -1 is not allowed; allowed: 0 or more"),
         ("device", "tpu", "device: 'tpu' is not allowed; allowed: auto, cpu, cuda"),
         ("noise", [], "noise: [] is not allowed; allowed: a value of type object"),

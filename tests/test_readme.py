@@ -4,7 +4,10 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
+from PIL import Image
 
 from conftest import Project
 
@@ -43,23 +46,36 @@ def test_command_runs(project: Project, tmp_path: Path, command: str):
 
 
 def test_images_of_one_s_own(project: Project, tmp_path: Path):
-    import numpy as np
-    from PIL import Image
-
     folder = tmp_path / "own images"
     folder.mkdir()
     rng = np.random.default_rng(0)
     for index in range(6):
         pixels = rng.integers(0, 256, (40, 30), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"film {index}.png")
+        Image.fromarray(pixels).save(folder / f"film {index}, left.png")
     command = next(c for c in COMMANDS if "mine" in c).replace("train: 320", "train: 4")
     arguments = shlex.split(command.replace("FOLDER", f'"{folder}"'))[1:]
     project.succeed(*arguments, "select={methods: [median], noise: [poisson_0.2_1]}")
     assert "real images (mine)" in (project.folder / "results/mine/table.md").read_text()
-    (folder / "film 3.png").write_bytes(b"not an image")
+    (folder / "film 3, left.png").write_bytes(b"not an image")
     done = project.snakemake(*arguments, "--forcerun", "fetch_images")
     assert done.returncode != 0
-    assert "film 3.png" in done.stdout
+    assert "film 3, left.png" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_results_are_pasted_and_pictures_are_there():
+    markers = re.findall(r"<!-- (?:table|times): .*? -->\n(.*?)<!-- end -->", README, re.DOTALL)
+    assert len(markers) == 3
+    assert all(content.count("\n|") >= 6 for content in markers)
+    for picture in re.findall(r"!\[.*?\]\((.*?)\)", README):
+        assert (ROOT / picture).is_file(), picture
+
+
+def test_the_environment_of_the_rules_has_the_required_versions():
+    environment = yaml.safe_load((ROOT / "workflow/envs/workflow.yaml").read_text())
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    required = [line for line in lines if not line.startswith("#")]
+    assert environment["dependencies"][-1] == {"pip": required}
 
 
 def test_each_make_target_of_the_readme_exists():

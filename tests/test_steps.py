@@ -1,6 +1,9 @@
 """The small steps between the images and the table."""
 
+import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,6 +19,7 @@ from common.job import InputError
 from common.noise_models import described
 from common.seeds import generator
 from common.source_digest import source_digest
+from common.split import ids_of
 from make_table import mean_table, notes, shown, with_published
 from methods import median
 from paste_results import pasted
@@ -23,6 +27,7 @@ from plot_examples import fixed_examples
 from score_images import scores
 from split_images import parts
 
+SCRIPTS = Path(module.__file__).parents[1]
 IMAGES = generator(1, "images").random((3, 20, 24))
 
 
@@ -117,7 +122,7 @@ def table_of(noisy: float, autoencoder: float, steps: int = 100) -> tuple[pd.Dat
 
 
 def lines_of(table: pd.DataFrame, budgets: dict) -> str:
-    return "\n".join(notes(table, "isbi2015", "real", 1, LABELS, budgets, PUBLISHED))
+    return "\n".join(notes(table, "real images", 1, LABELS, budgets, PUBLISHED))
 
 
 def test_table_compares_with_what_was_published_for_the_same_noise():
@@ -208,13 +213,45 @@ def test_digest_follows_imports_and_ignores_what_does_not_run(scripts, file, tex
     assert (source_digest("a.py") == before) is same
 
 
+def test_gpu_is_wanted_where_one_is_and_torch_can_use_it(monkeypatch, tmp_path):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("common.devices.Path.glob", lambda *_: iter(["nvidia0"]))
+    monkeypatch.setattr(
+        "common.devices.importlib.util.find_spec",
+        lambda name: SimpleNamespace(origin=str(tmp_path / "__init__.py")),
+    )
+    for cuda, wanted in (("None", False), ("'13.0'", True)):
+        (tmp_path / "version.py").write_text(f"cuda = {cuda}\n")
+        assert wants_gpu("auto") is wanted
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert not wants_gpu("auto")
+
+
+def test_input_errors_end_a_job_with_their_message_alone(tmp_path):
+    code = (
+        "from types import SimpleNamespace; from common.job import InputError, run\n"
+        "def main(snakemake): raise InputError('film.png: is upside down, turn it')\n"
+        f"run(main, SimpleNamespace(rule='r', wildcards=['a'], log=[{str(tmp_path / 'log')!r}]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=SCRIPTS, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    for text in (done.stderr, (tmp_path / "log").read_text()):
+        assert "r a: film.png: is upside down, turn it" in text
+        assert "Traceback" not in text
+
+
+def test_names_of_images_survive_the_tables(tmp_path):
+    names = ["NA", "007", "a, b", 'say "no"']
+    pd.DataFrame({"id": names, "part": "test"}).to_csv(tmp_path / "split.csv", index=False)
+    assert ids_of("test", tmp_path / "split.csv") == names
+    assert ids_of("train", tmp_path / "split.csv") == []
+
+
 def test_planning_does_not_import_torch():
     code = "import sys; from common.devices import wants_gpu; wants_gpu('auto'); sys.exit('torch' in sys.modules)"
-    import subprocess
-    from pathlib import Path
-
-    folder = Path(module.__file__).parents[1]
-    assert subprocess.run([sys.executable, "-c", code], cwd=folder, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, check=False).returncode == 0
 
 
 def test_cpu_wants_no_gpu_and_cuda_one(monkeypatch):

@@ -9,8 +9,9 @@ from torch import nn
 from torch.nn import functional
 
 from common.job import InputError
-from common.training import Recipe, train
+from common.training import Recipe, apply, train
 from methods.autoencoder import AutoEncoder, build_network
+from train_denoiser import training_identity
 
 
 def keras_like(network: AutoEncoder, x: torch.Tensor) -> torch.Tensor:
@@ -81,8 +82,22 @@ class Gain(nn.Module):
         return self.gain * x
 
 
+def training_pairs() -> tuple[np.ndarray, np.ndarray]:
+    """Clean and noisy images, of which 20 train and 5 validate."""
+    rng = np.random.default_rng(0)
+    clean = rng.random((25, 8, 8)).astype(np.float32)
+    noisy = np.clip(clean + 0.1 * rng.normal(size=clean.shape), 0, 1).astype(np.float32)
+    return clean, noisy
+
+
 def run_training(
-    folder: Path, steps: int = 30, network=None, shuffled=None, autocast=None, **changes
+    folder: Path,
+    steps: int = 30,
+    network=None,
+    shuffled=None,
+    autocast=None,
+    identity="test",
+    **changes,
 ):
     recipe = Recipe(
         **{
@@ -95,9 +110,7 @@ def run_training(
         }
         | changes
     )
-    rng = np.random.default_rng(0)
-    clean = rng.random((25, 8, 8)).astype(np.float32)
-    noisy = np.clip(clean + 0.1 * rng.normal(size=clean.shape), 0, 1).astype(np.float32)
+    clean, noisy = training_pairs()
     torch.manual_seed(0)
     if network is None:
         network = build_network({"tail": [4]})
@@ -110,7 +123,7 @@ def run_training(
         device=torch.device("cpu"),
         autocast=autocast,
         checkpoint=folder / "checkpoint.pt",
-        identity="test",
+        identity=identity,
         name="test",
     )
 
@@ -130,22 +143,31 @@ def test_last_fifth_only_validates_and_each_epoch_is_shuffled(tmp_path):
 
 
 def test_optimizer_is_keras_adam(tmp_path):
-    """The first steps of Adam with epsilon 1e-7, worked out by hand."""
-    rng = np.random.default_rng(0)
-    clean = rng.random((25, 8, 8)).astype(np.float32)
-    noisy = np.clip(clean + 0.1 * rng.normal(size=clean.shape), 0, 1).astype(np.float32)
-    gain, m, v = 0.0, 0.0, 0.0
-    for step in range(1, 6):
-        x, y = (a[4 * (step - 1) : 4 * step].astype(float) for a in (noisy, clean))
-        gradient = (2 * (gain * x - y) * x).mean()
-        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
-        # Keras folds the bias correction into the rate; epsilon is added to the plain root.
-        rate = 0.01 * (1 - 0.999**step) ** 0.5 / (1 - 0.9**step)
-        gain -= rate * m / (v**0.5 + 1e-7)
+    """The first steps of Keras' Adam, worked out by hand, where epsilon matters."""
+
+    class Faint(Gain):
+        def forward(self, x):
+            return super().forward(x) * 1e-7  # gradients are about as small as epsilon
+
+    def path(epsilon_of):
+        gain, m, v = 0.0, 0.0, 0.0
+        clean, noisy = (a.astype(float) for a in training_pairs())
+        for step in range(1, 6):
+            x, y = (1e-7 * noisy[4 * step - 4 : 4 * step], clean[4 * step - 4 : 4 * step])
+            gradient = (2 * (gain * x - y) * x).mean()
+            m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+            # Keras folds the bias correction into the rate, and adds epsilon to the plain root.
+            rate = 0.01 * (1 - 0.999**step) ** 0.5 / (1 - 0.9**step)
+            gain -= rate * m / (v**0.5 + epsilon_of(step))
+        return gain
+
     state, _ = run_training(
-        tmp_path, steps=5, network=Gain(), shuffled=lambda epoch, n: np.arange(n)
+        tmp_path, steps=5, network=Faint(), shuffled=lambda epoch, n: np.arange(n)
     )
-    assert state["gain"].item() == pytest.approx(gain, abs=1e-5)
+    keras = path(lambda step: 1e-7)
+    pytorch = path(lambda step: 1e-7 * (1 - 0.999**step) ** 0.5)
+    assert state["gain"].item() == pytest.approx(keras, rel=1e-4)
+    assert keras != pytest.approx(pytorch, rel=0.1)
 
 
 def test_training_lowers_the_loss_and_is_reproducible(tmp_path):
@@ -156,26 +178,54 @@ def test_training_lowers_the_loss_and_is_reproducible(tmp_path):
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-def test_interrupted_training_ends_bit_identical(tmp_path, monkeypatch):
-    monkeypatch.setattr("common.training.CHECKPOINT_SECONDS", -1)  # save after every step
-    whole, history = run_training(tmp_path / "whole", steps=17)
+class Interrupted(Exception):
+    pass
 
-    class Interrupted(Exception):
-        pass
+
+def interrupt_training(folder: Path, monkeypatch: pytest.MonkeyPatch, **arguments) -> None:
+    """Leave the checkpoint of a training that was stopped after 13 steps, within an epoch."""
+    steps = []
+
+    def advance(*_, **__):
+        steps.append(1)
+        if len(steps) == 14:
+            raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr("common.training.CHECKPOINT_SECONDS", -1)  # save after every step
+        patch.setattr("common.training.Progress.advance", advance)
+        with pytest.raises(Interrupted):
+            run_training(folder, **arguments)
+
+
+@pytest.mark.parametrize("autocast", [None, torch.bfloat16])
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_interrupted_training_ends_bit_identical(tmp_path, monkeypatch, autocast, keep):
+    arguments = {"steps": 27, "autocast": autocast, "keep": keep}
+    whole, history = run_training(tmp_path / "whole", **arguments)
+    interrupt_training(tmp_path, monkeypatch, **arguments)
+    epochs = []
 
     def shuffled(epoch, n):
-        if epoch == 2:
-            raise Interrupted
+        epochs.append(epoch)
         return np.random.default_rng(epoch).permutation(n)
 
-    with pytest.raises(Interrupted):
-        run_training(tmp_path, steps=17, shuffled=shuffled)
-    resumed, rest = run_training(tmp_path, steps=17)
+    resumed, rest = run_training(tmp_path, shuffled=shuffled, **arguments)
+    assert epochs == [2, 3, 4, 5]  # 13 steps are two epochs and three steps of the third
     assert rest == history
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
-def test_checkpoint_of_another_training_or_a_broken_one_is_not_used(tmp_path, caplog):
+def test_checkpoint_of_another_training_is_not_used(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    whole, _ = run_training(tmp_path / "whole", steps=20, learning_rate=1e-3)
+    interrupt_training(tmp_path, monkeypatch, steps=20)
+    again, _ = run_training(tmp_path, steps=20, learning_rate=1e-3, identity="another")
+    assert all(torch.equal(whole[key], again[key]) for key in whole)
+    assert "is of another training" in caplog.text
+
+
+def test_broken_checkpoint_is_not_used(tmp_path, caplog):
     whole, _ = run_training(tmp_path / "whole", steps=7)
     (tmp_path / "checkpoint.pt").write_bytes(b"not a checkpoint")
     again, _ = run_training(tmp_path, steps=7)
@@ -183,12 +233,23 @@ def test_checkpoint_of_another_training_or_a_broken_one_is_not_used(tmp_path, ca
     assert "can't be read" in caplog.text
 
 
+def test_identity_is_of_the_settings_and_the_images():
+    images = np.zeros((2, 4, 4), np.float32)
+    identity = training_identity([{"a": 1}], images)
+    assert identity == training_identity([{"a": 1}], images.copy())
+    assert identity != training_identity([{"a": 2}], images)
+    assert identity != training_identity([{"a": 1}], images + 1)
+
+
 def test_best_model_is_kept_on_request(tmp_path):
-    last, _ = run_training(tmp_path / "a", steps=40, learning_rate=0.5)
-    best, history = run_training(tmp_path / "b", steps=40, learning_rate=0.5, keep="best")
+    best, history = run_training(tmp_path, steps=40, learning_rate=0.5, keep="best")
     losses = [line["validation_loss"] for line in history]
     assert min(losses) < losses[-1], "this learning rate does not overshoot: the test shows nothing"
-    assert any(not torch.equal(last[key], best[key]) for key in last)
+    network = build_network({"tail": [4]})
+    network.load_state_dict(best)
+    clean, noisy = (images[20:] for images in training_pairs())
+    error = apply(network, noisy, torch.device("cpu")) - clean
+    assert np.square(error).mean() == pytest.approx(min(losses), rel=1e-5)
 
 
 def test_diverged_training_says_where(tmp_path):

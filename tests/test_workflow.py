@@ -27,8 +27,8 @@ def test_results_are_complete(finished: Project):
         assert model["plugin"] == "autoencoder"
         history = pd.read_csv(results / f"training/{noise}/autoencoder.csv")
         assert history["step"].tolist() == [6]
-        assert (results / f"logs/train_denoiser/{noise}-autoencoder.log").stat().st_size > 0
-        assert (results / f"benchmarks/train_denoiser/{noise}-autoencoder.tsv").stat().st_size > 0
+        assert (results / f"logs/train_denoiser/{noise}/autoencoder.log").stat().st_size > 0
+        assert (results / f"benchmarks/train_denoiser/{noise}/autoencoder.tsv").stat().st_size > 0
     assert (results / "figures/training.png").stat().st_size > 10_000
     assert not list((results / "checkpoints").rglob("*.pt"))
     assert not [path for path in finished.folder.rglob(".*.npy") if path.is_file()]
@@ -137,6 +137,12 @@ def test_changed_code_runs_the_jobs_that_reach_it(finished: Project, tmp_path: P
     training.write_text(training.read_text() + "\nANSWER = 42\n")
     assert ("train_denoiser", GAUSSIAN, "autoencoder") in copy.planned()
     assert not any(job[0] == "corrupt_images" for job in copy.planned())
+
+
+def test_device_is_no_business_of_methods_without_a_network(finished: Project):
+    planned = finished.planned("--config", "device=cpu")
+    assert ("train_denoiser", GAUSSIAN, "autoencoder") in planned
+    assert not any(job[0] == "denoise_images" and job[2] == "median" for job in planned)
 
 
 def test_two_runs_on_one_machine_give_identical_scores(finished: Project, project: Project):

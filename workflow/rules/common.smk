@@ -7,6 +7,8 @@ what depends on it and nothing else.
 SELECTED = config["select"]
 TRAINED = [method for method in SELECTED["methods"] if is_trained(config, method)]
 RENDERED = [name for name, entry in config["datasets"].items() if "subjects" in entry]
+LABELS = {method: label_of(config, method) for method in SELECTED["methods"]}
+KIND = "digital phantom" if config["dataset"] in RENDERED else "real images"
 GPUS = int(wants_gpu(config["device"]))
 
 

@@ -14,9 +14,9 @@ rule train_denoiser:
         model="results/{run}/models/{noise}/{method}.pt",
         history="results/{run}/training/{noise}/{method}.csv",
     log:
-        "results/{run}/logs/train_denoiser/{noise}-{method}.log",
+        "results/{run}/logs/train_denoiser/{noise}/{method}.log",
     benchmark:
-        "results/{run}/benchmarks/train_denoiser/{noise}-{method}.tsv"
+        "results/{run}/benchmarks/train_denoiser/{noise}/{method}.tsv"
     conda:
         "../envs/workflow.yaml"
     threads: lambda wildcards: method_settings(wildcards)["training"]["threads"]
@@ -43,9 +43,9 @@ rule denoise_images:
     output:
         images="results/{run}/denoised/{noise}/{method}.npy",
     log:
-        "results/{run}/logs/denoise_images/{noise}-{method}.log",
+        "results/{run}/logs/denoise_images/{noise}/{method}.log",
     benchmark:
-        "results/{run}/benchmarks/denoise_images/{noise}-{method}.tsv"
+        "results/{run}/benchmarks/denoise_images/{noise}/{method}.tsv"
     conda:
         "../envs/workflow.yaml"
     resources:
@@ -54,7 +54,9 @@ rule denoise_images:
         plugin=lambda wildcards: plugin_of(config, wildcards.method),
         settings=method_settings,
         noise=lookup(dpath="noise/{noise}", within=config),
-        device=config["device"],
+        device=lambda wildcards: (
+            config["device"] if is_trained(config, wildcards.method) else None
+        ),
         code=plugin_code("denoise_images.py"),
     script:
         "../scripts/denoise_images.py"

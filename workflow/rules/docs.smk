@@ -9,7 +9,7 @@ rule compare_datasets:
     input:
         phantom="resources/datasets/phantom/128px/images.npy",
         real="resources/datasets/isbi2015/128px/images.npy",
-        published=config["datasets"]["isbi2015"]["published"],
+        published="resources/published.yaml",
     output:
         page="docs/phantom.md",
         statistics="docs/phantom_statistics.png",
@@ -22,7 +22,7 @@ rule compare_datasets:
         "../envs/workflow.yaml"
     params:
         noise=config["noise"],
-        first_test=config["datasets"]["phantom"]["train"],
+        first_test=lambda wildcards: config["datasets"]["phantom"]["train"],
         seed=config["seed"],
         code=source_digest("compare_datasets.py"),
     script:

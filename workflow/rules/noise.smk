@@ -36,9 +36,9 @@ rule corrupt_images:
     output:
         images="results/{run}/noisy/{noise}/{part}.npy",
     log:
-        "results/{run}/logs/corrupt_images/{noise}-{part}.log",
+        "results/{run}/logs/corrupt_images/{noise}/{part}.log",
     benchmark:
-        "results/{run}/benchmarks/corrupt_images/{noise}-{part}.tsv"
+        "results/{run}/benchmarks/corrupt_images/{noise}/{part}.tsv"
     conda:
         "../envs/workflow.yaml"
     params:

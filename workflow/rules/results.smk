@@ -17,9 +17,9 @@ rule score_images:
     output:
         scores="results/{run}/scores/{noise}/{method}.csv",
     log:
-        "results/{run}/logs/score_images/{noise}-{method}.log",
+        "results/{run}/logs/score_images/{noise}/{method}.log",
     benchmark:
-        "results/{run}/benchmarks/score_images/{noise}-{method}.tsv"
+        "results/{run}/benchmarks/score_images/{noise}/{method}.tsv"
     conda:
         "../envs/workflow.yaml"
     params:
@@ -54,9 +54,10 @@ rule make_table:
         "../envs/workflow.yaml"
     params:
         dataset=config["dataset"],
-        images="rendered" if config["dataset"] in RENDERED else "real",
+        kind=KIND,
+        image_size=config["image_size"],
         noise={name: config["noise"][name] for name in SELECTED["noise"]},
-        labels={name: label_of(config, name) for name in SELECTED["methods"]},
+        labels=LABELS,
         budgets={
             method: {
                 noise: settings_of(config, method, noise)["training"]
@@ -97,9 +98,9 @@ rule plot_examples:
         "../envs/workflow.yaml"
     params:
         dataset=config["dataset"],
-        images="rendered" if config["dataset"] in RENDERED else "real",
+        kind=KIND,
         noise=lookup(dpath="noise/{noise}", within=config),
-        labels={name: label_of(config, name) for name in SELECTED["methods"]},
+        labels=LABELS,
         code=source_digest("plot_examples.py"),
     script:
         "../scripts/plot_examples.py"

@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from skimage.transform import rotate
 
 from common.files import replacing
 from common.job import run
 from common.seeds import generator
+from common.split import ids_of
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -35,8 +35,7 @@ def augmented(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def main(snakemake: "snakemake") -> None:
     images = np.load(snakemake.input.images, mmap_mode="c")  # rotate() takes no read-only array
-    split = pd.read_csv(snakemake.input.split, dtype=str)
-    ids = split.loc[split["part"] == "train", "id"]
+    ids = ids_of("train", snakemake.input.split)
     with replacing(snakemake.output.images) as path:
         # Networks train in single precision: half the disk and memory.
         result = np.lib.format.open_memmap(

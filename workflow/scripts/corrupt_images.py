@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from common.files import replacing
 from common.job import run
 from common.noise_models import corrupt
 from common.seeds import generator
+from common.split import ids_of
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 def main(snakemake: "snakemake") -> None:
     noise, part, seed = snakemake.wildcards.noise, snakemake.wildcards.part, snakemake.params.seed
     images = np.load(snakemake.input.images, mmap_mode="r")
-    split = pd.read_csv(snakemake.input.split, dtype=str)
-    ids = split.loc[split["part"] == part, "id"]
+    ids = ids_of(part, snakemake.input.split)
     copies = len(images) // len(ids)  # a training image stands several times, augmented
     with replacing(snakemake.output.images) as path:
         result = np.lib.format.open_memmap(path, "w+", images.dtype, images.shape)

@@ -95,8 +95,7 @@ def cell(row: Mapping[str, Any], method: str) -> str:
 
 def notes(
     table: pd.DataFrame,
-    dataset: str,
-    images: str,
+    kind: str,
     count: int,
     labels: Mapping[str, str],
     budgets: Mapping[str, Mapping[str, Mapping[str, int]]],
@@ -104,7 +103,7 @@ def notes(
 ) -> list[str]:
     """Return the sentences that stand under the table."""
     lines = [f"Mean structural similarity (SSIM) over {count} test images; higher is better."]
-    if images == "rendered":
+    if kind == "digital phantom":
         lines.append("The images are a digital phantom: this says nothing about patients.")
     if published:
         lines.append(
@@ -159,22 +158,25 @@ def html(title: str, table: pd.DataFrame, lines: Sequence[str]) -> str:
 def main(snakemake: "snakemake") -> None:
     params = snakemake.params
     scores = pd.concat(
-        [pd.read_csv(path, dtype={"image": str}) for path in snakemake.input.scores],
+        [
+            pd.read_csv(path, dtype={"image": str}, keep_default_na=False)
+            for path in snakemake.input.scores
+        ],
         ignore_index=True,
     )
     table = mean_table(scores, params.noise)
     published = None
     if snakemake.input.get("published"):
         published = yaml.safe_load(Path(snakemake.input.published).read_text(encoding="utf-8"))
-        table = with_published(table, params.noise, published, params.budgets)
+        if published["image_size"] == params.image_size:
+            table = with_published(table, params.noise, published, params.budgets)
+        else:
+            published = None  # SSIM depends on the size of the images
 
-    kind = "digital phantom" if params.images == "rendered" else "real images"
-    title = f"Denoising radiographs: {kind} ({params.dataset})"
+    title = f"Denoising radiographs: {params.kind} ({params.dataset})"
     text = shown(table, params.noise, params.labels)
     count = scores["image"].nunique()
-    lines = notes(
-        table, params.dataset, params.images, count, params.labels, params.budgets, published
-    )
+    lines = notes(table, params.kind, count, params.labels, params.budgets, published)
     outputs = {
         snakemake.output.md: markdown(title, text, lines),
         snakemake.output.html: html(title, text, lines),

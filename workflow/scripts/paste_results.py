@@ -1,7 +1,8 @@
 """Pastes results into a page, in place of what stands between the markers of each.
 
 `<!-- table: FILE -->` ... `<!-- end -->` takes a table that the workflow made, and
-`<!-- times: FOLDER -->` ... `<!-- end -->` how long the jobs of a run took.
+`<!-- times: FOLDER,FOLDER -->` ... `<!-- end -->` how long the jobs took that have their benchmark
+files in these folders.
 """
 
 import argparse
@@ -19,7 +20,10 @@ def pasted(page: str) -> str:
     """Return the page with all that is marked in it made anew."""
     makers = {"table": table, "times": times}
     return MARKED.sub(
-        lambda found: f"{found[1]}\n{makers[found[2]](Path(found[3]))}\n\n{found[4]}", page
+        lambda found: (
+            f"{found[1]}\n{makers[found[2]](*map(Path, found[3].split(',')))}\n\n{found[4]}"
+        ),
+        page,
     )
 
 
@@ -29,13 +33,14 @@ def table(file: Path) -> str:
     return f"**{title.removeprefix('# ')}**\n{rest}".rstrip()
 
 
-def times(folder: Path) -> str:
-    """Return a table of the time that the jobs of each rule of a run took, in seconds."""
+def times(*folders: Path) -> str:
+    """Return a table of the time that the jobs of each rule took, in seconds."""
     rows = []
-    for path in sorted((folder / "benchmarks").rglob("*.tsv")):
-        rule = path.relative_to(folder / "benchmarks").with_suffix("").parts[0]
-        measured = pd.read_csv(path, sep="\t").iloc[0]
-        rows.append({"rule": rule, "seconds": measured["s"], "memory": measured["max_rss"]})
+    for folder in (path / "benchmarks" for path in folders):
+        for path in sorted(folder.rglob("*.tsv")):
+            rule = path.relative_to(folder).with_suffix("").parts[0].partition("-")[0]
+            measured = pd.read_csv(path, sep="\t").iloc[0]
+            rows.append({"rule": rule, "seconds": measured["s"], "memory": measured["max_rss"]})
     found = pd.DataFrame(rows).groupby("rule")
     summary = pd.DataFrame(
         {
@@ -45,7 +50,11 @@ def times(folder: Path) -> str:
             "memory a job (MB, most)": found["memory"].max().round(),
         }
     )
-    return summary.sort_values("seconds in all", ascending=False).to_markdown()
+    summary = summary.sort_values("seconds in all", ascending=False)
+    total = summary[["jobs", "seconds in all"]].sum()
+    summary.loc["all"] = [total["jobs"], None, total["seconds in all"], None]
+    summary["jobs"] = summary["jobs"].astype(int)
+    return summary.to_markdown(missingval="")
 
 
 def main() -> None:

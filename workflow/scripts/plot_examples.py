@@ -10,6 +10,7 @@ import pandas as pd
 from common.files import replacing
 from common.job import run
 from common.noise_models import described
+from common.split import ids_of
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -66,8 +67,8 @@ def main(snakemake: "snakemake") -> None:
     labels = snakemake.params.labels
     clean = np.load(snakemake.input.clean, mmap_mode="r")
     chosen = fixed_examples(len(clean))
-    split = pd.read_csv(snakemake.input.split, dtype=str)
-    names = split.loc[split["part"] == "test", "id"].iloc[chosen].tolist()
+    ids = ids_of("test", snakemake.input.split)
+    names = [ids[index] for index in chosen]
 
     headings = ["noisy", *labels.values()]
     images = [snakemake.input.noisy, *snakemake.input.denoised]
@@ -78,8 +79,8 @@ def main(snakemake: "snakemake") -> None:
         similarity[heading] = pd.read_csv(scores)["ssim"].iloc[chosen].tolist()
 
     noise = f"{described(snakemake.params.noise)}, factor {snakemake.params.noise['factor']}"
-    kind = "digital phantom" if snakemake.params.images == "rendered" else snakemake.params.dataset
-    figure = example_figure(columns, similarity, names, f"{kind}: {noise}")
+    title = f"{snakemake.params.kind} ({snakemake.params.dataset}): {noise}"
+    figure = example_figure(columns, similarity, names, title)
     with replacing(snakemake.output.figure) as path:
         figure.savefig(path, dpi=110)
 

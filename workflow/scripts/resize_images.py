@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from common.files import replacing
 from common.images import SUFFIXES, read_resized
@@ -37,7 +38,7 @@ def resize_images(folder: Path, size: int, images: Path, ids: Path, threads: int
         array = np.lib.format.open_memmap(array_file, mode="w+", dtype=np.float64, shape=shape)
         _fill(array, paths, threads)
         array.flush()
-        ids_file.write_text("".join(f"{line}\n" for line in ["id", *(p.stem for p in paths)]))
+        pd.DataFrame({"id": [path.stem for path in paths]}).to_csv(ids_file, index=False)
 
 
 def _fill(array: np.ndarray, paths: list[Path], threads: int) -> None:

@@ -8,6 +8,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from common.files import replacing
 from common.job import InputError, run
+from common.split import ids_of
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -46,11 +47,10 @@ def scores(clean: np.ndarray, images: np.ndarray) -> pd.DataFrame:
 
 
 def main(snakemake: "snakemake") -> None:
-    split = pd.read_csv(snakemake.input.split, dtype=str)
     table = scores(np.load(snakemake.input.clean), np.load(snakemake.input.images))
     table.insert(0, "noise", snakemake.wildcards.noise)
     table.insert(1, "method", snakemake.wildcards.method)
-    table.insert(2, "image", split.loc[split["part"] == "test", "id"].to_numpy())
+    table.insert(2, "image", ids_of("test", snakemake.input.split))
     with replacing(snakemake.output.scores) as path:
         table.to_csv(path, index=False)
 

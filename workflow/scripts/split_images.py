@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from common.files import replacing
 from common.job import InputError, run
+from common.split import read_table
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -28,7 +28,7 @@ def parts(images: int, train: int) -> dict[str, slice]:
 
 def main(snakemake: "snakemake") -> None:
     images = np.load(snakemake.input.images, mmap_mode="r")
-    split = pd.read_csv(snakemake.input.ids, dtype=str)
+    split = read_table(snakemake.input.ids)
     for name, part in parts(len(images), snakemake.params.train).items():
         split.loc[split.index[part], "part"] = name
         with replacing(snakemake.output[name]) as path:

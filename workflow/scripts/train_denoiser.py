@@ -53,6 +53,9 @@ def main(snakemake: "snakemake") -> None:
     )
 
     checkpoint = Path(params.checkpoint)
+    autocast = autocast_dtype(recipe.precision, device)
+    # The settings may say `auto`: what they came to belongs to the training as well.
+    made_with = [device.type, str(autocast), torch.__version__]
     state, history = train(
         network,
         noisy,
@@ -60,10 +63,10 @@ def main(snakemake: "snakemake") -> None:
         recipe,
         lambda epoch, n: generator(params.seed, "shuffle", noise, method, epoch).permutation(n),
         device=device,
-        autocast=autocast_dtype(recipe.precision, device),
+        autocast=autocast,
         checkpoint=checkpoint,
         identity=training_identity(
-            [params.settings, params.seed, params.code, params.device], noisy, clean
+            [params.settings, params.seed, params.code, *made_with], noisy, clean
         ),
         name=f"{noise}/{method}",
     )

@@ -4,6 +4,7 @@ import ast
 import contextlib
 import copy
 import functools
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,27 @@ from typing import Any
 import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
+from jsonschema.validators import extend
 
 WORKFLOW = Path(__file__).resolve().parents[2]
 PLUGINS = WORKFLOW / "scripts" / "methods"
 NOT_SETTINGS = {"label", "plugin", "default", "overrides"}
+COLUMNS = ("ground truth", "noisy")  # what tables and figures show besides the methods
+
+# Stricter than JSON Schema, for which 128.0 is an integer, and infinity a number.
+Validator = extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {
+            "integer": lambda _, value: isinstance(value, int) and not isinstance(value, bool),
+            "number": lambda _, value: (
+                isinstance(value, int | float)
+                and not isinstance(value, bool)
+                and math.isfinite(value)
+            ),
+        }
+    ),
+)
 
 Config = dict[str, Any]
 
@@ -32,7 +50,7 @@ def checked(config: Mapping[str, Any]) -> Config:
     Raises:
         ConfigurationError: Naming every key that is wrong, its value and what is allowed.
     """
-    config = copy.deepcopy(dict(config))
+    config = _with_text_keys(config)
     # What single noise settings and methods accept is only known once these are mappings.
     for schema_of in (lambda config: _schema("config"), _complete_schema):
         schema = schema_of(config)
@@ -66,6 +84,13 @@ def settings_of(config: Config, method: str, noise: str) -> Config:
     return _merged(settings, entry.get("overrides", {}).get(noise, {}))
 
 
+def _with_text_keys(value: Any) -> Any:  # noqa: ANN401
+    """Return a deep copy in which keys that YAML reads as numbers, such as an id 0.3, are text."""
+    if isinstance(value, Mapping):
+        return {str(key): _with_text_keys(content) for key, content in value.items()}
+    return copy.deepcopy(value)
+
+
 @functools.cache
 def declarations(plugin: str) -> Config:
     """Return what a plug-in declares, without importing it (it may need torch).
@@ -78,11 +103,11 @@ def declarations(plugin: str) -> Config:
     for node in ast.parse(path.read_text(encoding="utf-8"), str(path)).body:
         if isinstance(node, ast.FunctionDef):
             found[node.name] = None
-        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            try:
-                found[node.targets[0].id] = ast.literal_eval(node.value)
-            except ValueError:
-                continue  # a computed constant is the plug-in's own business
+        elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            # A computed constant is the plug-in's own business.
+            with contextlib.suppress(ValueError):
+                found[getattr(target, "id", "")] = ast.literal_eval(node.value)
     return found
 
 
@@ -122,7 +147,12 @@ def _complete_schema(config: Config) -> Config:
                 f"{key}: there is no workflow/scripts/methods/{plugin}.py; allowed: {', '.join(known)}"
             )
         declared = declarations(plugin)
-        accepted = copy.deepcopy(declared.get("SETTINGS", {"properties": {}, "required": []}))
+        if not {"denoise", "build_network"} & declared.keys():
+            raise ConfigurationError(
+                f"methods.{name}: workflow/scripts/methods/{plugin}.py has neither a function "
+                "`denoise` nor `build_network`"
+            )
+        accepted = {"properties": {}} | copy.deepcopy(declared.get("SETTINGS", {}))
         if "build_network" in declared:
             accepted["properties"]["training"] = schema["$defs"]["training"]
             accepted["required"] = [*accepted.get("required", []), "training"]
@@ -149,20 +179,26 @@ def _without_required(schema: Config) -> Config:
 
 def _read_text_values(schema: Config, config: Config) -> None:
     """Replace text that plainly is a number or a truth value where the schema wants one."""
-    for error in Draft202012Validator(schema).iter_errors(config):
+    for error in Validator(schema).iter_errors(config):
         if error.validator != "type" or not error.absolute_path:
             continue
         *parents, key = error.absolute_path
         holder: Any = config
         for parent in parents:
             holder = holder[parent]
-        if isinstance(error.instance, str):
-            holder[key] = _plain_value(error.instance)
+        value = _plain_value(error.instance)
+        if isinstance(value, float) and value.is_integer() and error.validator_value == "integer":
+            holder[key] = int(value)
+        elif isinstance(error.instance, str):
+            holder[key] = value
         elif isinstance(error.instance, int | float) and error.validator_value == "string":
             holder[key] = str(error.instance)
 
 
-def _plain_value(text: str) -> str | bool | int | float:
+def _plain_value(text: object) -> object:
+    """Return the number or truth value that a text plainly is; other values as they are."""
+    if not isinstance(text, str):
+        return text
     for kind in (int, float):
         with contextlib.suppress(ValueError):
             return kind(text)
@@ -170,11 +206,10 @@ def _plain_value(text: str) -> str | bool | int | float:
 
 
 def _raise_any(schema: Config, config: Config) -> None:
-    errors = sorted(
-        Draft202012Validator(schema).iter_errors(config), key=lambda e: list(map(str, e.path))
-    )
+    errors = sorted(Validator(schema).iter_errors(config), key=lambda e: list(map(str, e.path)))
     if errors:
-        raise ConfigurationError("\n".join(line for error in errors for line in _messages(error)))
+        lines = dict.fromkeys(line for error in errors for line in _messages(error))
+        raise ConfigurationError("\n".join(lines))
 
 
 def _messages(error: ValidationError) -> Iterator[str]:
@@ -194,8 +229,7 @@ def _messages(error: ValidationError) -> Iterator[str]:
         case "enum":
             yield f"{key}: {value!r} is not allowed; allowed: {', '.join(map(str, wanted))}"
         case "type":
-            types = wanted if isinstance(wanted, str) else " or ".join(wanted)
-            yield f"{key}: {value!r} is not allowed; allowed: a value of type {types}"
+            yield f"{key}: {value!r} is not allowed; allowed: a value of type {wanted}"
         case "minimum":
             yield f"{key}: {value} is not allowed; allowed: {wanted} or more"
         case "maximum":
@@ -257,6 +291,12 @@ def _check_together(config: Config) -> None:
                 f"image_size: {config['image_size']} does not suit the method {name}; "
                 f"allowed: multiples of {multiple}"
             )
+    selected = [name for name in config["select"]["methods"] if name in config["methods"]]
+    labels = [*COLUMNS, *(label_of(config, name) for name in selected)]
+    for name in selected:
+        label = label_of(config, name)
+        if labels.count(label) > 1:
+            problems.append(f"methods.{name}.label: {label!r} is taken; give each method its own")
     if "noisy" in config["methods"]:
         problems.append("methods.noisy: is what the undenoised images are called; rename it")
     if problems:

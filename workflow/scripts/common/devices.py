@@ -30,7 +30,7 @@ def wants_gpu(device: str) -> bool:
 
 
 def torch_device(device: str) -> "torch.device":
-    """Return the torch device of a `device` setting (auto, cpu, cuda).
+    """Return the torch device of a `device` setting, and make torch deterministic there.
 
     Raises:
         InputError: For `cuda` where torch finds no usable GPU.
@@ -43,6 +43,9 @@ def torch_device(device: str) -> "torch.device":
             f"(torch {torch.__version__}); set device to cpu or auto, or install a CUDA build of torch"
         )
     use_gpu = device != "cpu" and torch.cuda.is_available()
+    # The same weights each time, and fp32 that is not TF32 inside.
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.allow_tf32 = False
     if device == "auto":
         log.info("device: auto uses %s", "the GPU" if use_gpu else "the CPU")
     return torch.device("cuda" if use_gpu else "cpu")

@@ -1,7 +1,6 @@
 """The training loop: pairs of noisy and clean images, mean squared error, Adam."""
 
 import contextlib
-import copy
 import ctypes
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from torch.nn.functional import mse_loss
 from common.files import replacing
 from common.job import InputError, Progress, log
 
+BETAS, EPSILON = (0.9, 0.999), 1e-7  # Keras' Adam
 VALIDATION_SHARE = 0.2  # of the training arrays, their tail, as in the published experiment
 REPORT_STEPS = 20  # steps a line of the history stands for
 CHECKPOINT_SECONDS = 30
@@ -89,7 +89,7 @@ def train(
     training = int(len(noisy) * (1 - VALIDATION_SHARE))
     steps_an_epoch = -(-training // recipe.batch)
     network.to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate, eps=1e-7)
+    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate, betas=BETAS)
     state = _resumed(checkpoint, identity, network, optimizer) or Progressed(identity)
     if state.step:
         log.info("%s: goes on after step %d from its checkpoint", name, state.step)
@@ -108,9 +108,12 @@ def train(
         loss = mse_loss(output.float(), _batch(clean, chosen, device))
         optimizer.zero_grad()
         loss.backward()
+        state.step += 1
+        # Keras adds epsilon before the bias correction, PyTorch after it. The gradients of the
+        # first steps are as small as epsilon, so this matters.
+        optimizer.param_groups[0]["eps"] = EPSILON / (1 - BETAS[1] ** state.step) ** 0.5
         optimizer.step()
 
-        state.step += 1
         state.summed_loss += loss.item() * len(chosen)
         state.summed_images += len(chosen)
         ends_epoch = state.step % steps_an_epoch == 0 or state.step == recipe.steps
@@ -153,11 +156,11 @@ def keep_freed_memory() -> None:
     Activations are larger than glibc's limit for that; fetching them anew from the system, page
     by page, took a fifth of a training step. Does nothing on other C libraries.
     """
-    trim_threshold, mmap_threshold, most = -1, -3, 2**31 - 1
+    trim_threshold, mmap_max = -1, -4
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(mmap_threshold, most)
-        libc.mallopt(trim_threshold, most)
+        libc.mallopt(mmap_max, 0)
+        libc.mallopt(trim_threshold, 2**31 - 1)
 
 
 def _batch(images: np.ndarray, chosen: np.ndarray, device: torch.device) -> torch.Tensor:
@@ -167,11 +170,7 @@ def _batch(images: np.ndarray, chosen: np.ndarray, device: torch.device) -> torc
 
 def _report(state: Progressed, epoch: int) -> None:
     loss = state.summed_loss / state.summed_images
-    if not np.isfinite(loss):
-        raise InputError(
-            f"the loss is {loss} at step {state.step}: training diverged; "
-            "a smaller learning_rate or precision: fp32 may help"
-        )
+    _check_finite("loss", loss, state.step)
     images = state.summed_images + (state.history[-1]["images"] if state.history else 0)
     state.history.append(
         {
@@ -185,6 +184,14 @@ def _report(state: Progressed, epoch: int) -> None:
     state.summed_loss, state.summed_images = 0.0, 0
 
 
+def _check_finite(what: str, loss: float, step: int) -> None:
+    if not np.isfinite(loss):
+        raise InputError(
+            f"the {what} is {loss} at step {step}: training diverged; "
+            "a smaller learning_rate or precision: fp32 may help"
+        )
+
+
 def _validate(
     state: Progressed,
     network: nn.Module,
@@ -195,6 +202,7 @@ def _validate(
 ) -> None:
     error = apply(network, noisy, device, autocast) - clean
     loss = float(np.mean(np.square(error, dtype=np.float64)))
+    _check_finite("validation loss", loss, state.step)
     state.history[-1]["validation_loss"] = loss
     if loss < state.best_loss:
         state.best_loss, state.best_state = loss, _copied(network)
@@ -232,5 +240,5 @@ def _resumed(
         log.info("%s is of another training: this one starts at the beginning", path)
         return None
     network.load_state_dict(content["network"])
-    optimizer.load_state_dict(copy.deepcopy(content["optimizer"]))
+    optimizer.load_state_dict(content["optimizer"])
     return state
