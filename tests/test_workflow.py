@@ -218,3 +218,19 @@ def test_training_asks_for_a_gpu_only_where_it_uses_one(project: Project, device
 def test_report_is_made(finished: Project):
     finished.succeed("--report", "report.html")
     assert (finished.folder / "report.html").stat().st_size > 100_000
+
+
+def test_new_denoiser_is_one_file_and_an_entry(project: Project):
+    plugin = project.folder / "workflow/scripts/methods/mean.py"
+    plugin.write_text(
+        "from scipy.ndimage import uniform_filter\n"
+        'SETTINGS = {"properties": {"size": {"type": "integer"}}, "required": ["size"]}\n'
+        "def denoise(noisy, noise, settings):\n"
+        '    return uniform_filter(noisy, (1, settings["size"], settings["size"]))\n'
+    )
+    select = f"select={{noise: [{POISSON}], methods: [mean, median]}}"
+    project.succeed("--config", "methods={mean: {size: 3}}", select)
+    table = pd.read_csv(project.folder / "results/phantom/table.csv")
+    assert list(table.columns) == ["noise", "noisy", "mean", "median"]
+    done = project.snakemake("--config", "methods={mean: {width: 3}}", select)
+    assert "methods.mean.width: unknown key" in done.stdout

@@ -285,8 +285,10 @@ def page(
         median_margin=MARGIN["median"],
         noisy_worst=f"{table['difference noisy'].abs().max():.3f}",
         median_worst=f"{table['difference median'].abs().max():.3f}",
-        hardness=table.to_markdown(floatfmt=["", *(_decimals(name) for name in table)]),
-        summary=similar.to_markdown(floatfmt=".4f"),
+        hardness=table.rename_axis("noise").to_markdown(
+            floatfmt=["", *(_decimals(name) for name in table)]
+        ),
+        summary=similar.rename_axis("mean over the images").to_markdown(floatfmt=".4f"),
         remarks=remarks(*curves),
         statistics=figures[0],
         subjects=figures[1],

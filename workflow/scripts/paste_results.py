@@ -54,7 +54,7 @@ def times(*folders: Path) -> str:
     total = summary[["jobs", "seconds in all"]].sum()
     summary.loc["all"] = [total["jobs"], None, total["seconds in all"], None]
     summary["jobs"] = summary["jobs"].astype(int)
-    return summary.to_markdown(missingval="")
+    return summary.astype(object).fillna("").to_markdown()
 
 
 def main() -> None:
