@@ -1,3 +1,4 @@
+import functools
 import sys
 from pathlib import Path
 

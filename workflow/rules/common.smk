@@ -4,6 +4,9 @@ Each rule is handed only its own slice, and a digest of the code that it runs. S
 what depends on it and nothing else.
 """
 
+# Many jobs run the same code, which does not change while they are planned.
+source_digest = functools.cache(source_digest)
+
 SELECTED = config["select"]
 TRAINED = [method for method in SELECTED["methods"] if is_trained(config, method)]
 RENDERED = [name for name, entry in config["datasets"].items() if "subjects" in entry]

@@ -38,9 +38,9 @@ rule resize_images:
         images="resources/datasets/{dataset}/{size}px/images.npy",
         ids="resources/datasets/{dataset}/{size}px/ids.csv",
     log:
-        "resources/datasets/{dataset}/logs/resize_images-{size}px.log",
+        "resources/datasets/{dataset}/logs/resize_images/{size}px.log",
     benchmark:
-        "resources/datasets/{dataset}/benchmarks/resize_images-{size}px.tsv"
+        "resources/datasets/{dataset}/benchmarks/resize_images/{size}px.tsv"
     wildcard_constraints:
         dataset=one_of(config["datasets"].keys() - RENDERED),
     conda:
@@ -58,9 +58,9 @@ rule render_phantom:
         images="resources/datasets/{dataset}/{size}px/images.npy",
         ids="resources/datasets/{dataset}/{size}px/ids.csv",
     log:
-        "resources/datasets/{dataset}/logs/render_phantom-{size}px.log",
+        "resources/datasets/{dataset}/logs/render_phantom/{size}px.log",
     benchmark:
-        "resources/datasets/{dataset}/benchmarks/render_phantom-{size}px.tsv"
+        "resources/datasets/{dataset}/benchmarks/render_phantom/{size}px.tsv"
     wildcard_constraints:
         dataset=one_of(RENDERED),
     conda:
@@ -84,9 +84,9 @@ rule split_images:
         test="resources/datasets/{dataset}/{size}px/test.npy",
         split="resources/datasets/{dataset}/{size}px/split.csv",
     log:
-        "resources/datasets/{dataset}/logs/split_images-{size}px.log",
+        "resources/datasets/{dataset}/logs/split_images/{size}px.log",
     benchmark:
-        "resources/datasets/{dataset}/benchmarks/split_images-{size}px.tsv"
+        "resources/datasets/{dataset}/benchmarks/split_images/{size}px.tsv"
     conda:
         "../envs/workflow.yaml"
     params:

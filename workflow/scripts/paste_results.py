@@ -38,7 +38,7 @@ def times(*folders: Path) -> str:
     rows = []
     for folder in (path / "benchmarks" for path in folders):
         for path in sorted(folder.rglob("*.tsv")):
-            rule = path.relative_to(folder).with_suffix("").parts[0].partition("-")[0]
+            rule = path.relative_to(folder).with_suffix("").parts[0]
             measured = pd.read_csv(path, sep="\t").iloc[0]
             rows.append({"rule": rule, "seconds": measured["s"], "memory": measured["max_rss"]})
     found = pd.DataFrame(rows).groupby("rule")
