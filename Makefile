@@ -6,7 +6,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 IMAGES ?= $(ISBI2015_IMAGES)
 SOURCES = 'datasets={isbi2015: {sources: ["$(IMAGES)"]}}'
 
-.PHONY: help run test lint check-paper real phantom-page readme
+.PHONY: help run test lint check-paper real methods phantom-page readme
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,11 +35,16 @@ check-paper: .venv/run need-images ## noisy and median columns on the real image
 real: .venv/run need-images ## the table on the real images, with the default training budget
 	$(SNAKEMAKE) --config dataset=isbi2015 $(SOURCES)
 
+methods: .venv/run need-images ## every method on the real images, at full budgets; takes hours
+	$(SNAKEMAKE) --configfile methods.yaml --config dataset=isbi2015 run=isbi2015-methods $(SOURCES)
+
 phantom-page: .venv/run need-images ## compare the phantom with the real images, in docs/phantom.md
 	$(SNAKEMAKE) --config $(SOURCES) -- docs/phantom.md
 
-readme: run real ## paste the tables of `run` and `real` into README.md, and copy the figures
+readme: run real methods ## paste the tables of these into the pages, and copy the figures
 	$(BIN)/python workflow/scripts/paste_results.py README.md
+	$(BIN)/python workflow/scripts/paste_results.py docs/denoisers.md
+	cp results/isbi2015-methods/figures/compute.png docs/compute.png
 	cp results/phantom/figures/gaussian_0.2_0_1.png docs/examples.png
 
 .PHONY: need-images

@@ -6,11 +6,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+# Jobs of the workflow say how many threads they take; tests take one.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ["Snakefile", "config.yaml", "paper.yaml", "profiles", "workflow"]
+PARTS = [
+    "Snakefile",
+    "config.yaml",
+    "paper.yaml",
+    "methods.yaml",
+    "detector.yaml",
+    "profiles",
+    "workflow",
+]
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +94,8 @@ def tiny(config: dict) -> None:
     config["image_size"] = 16
     config["datasets"]["phantom"] = {"subjects": 10, "seed": 1, "train": 6}
     config["methods"]["autoencoder"]["training"] |= {"steps": 6, "batch": 4}
+    config["methods"]["unet"] |= {"widths": [4, 4]}
+    config["methods"]["unet"]["training"] |= {"steps": 6, "batch": 4}
 
 
 @pytest.fixture

@@ -1,14 +1,35 @@
 import copy
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
-from common.configuration import ConfigurationError, checked, is_trained, settings_of
+from common.configuration import (
+    ConfigurationError,
+    applies,
+    checked,
+    declarations,
+    is_trained,
+    is_tuned,
+    plugins,
+    settings_of,
+    uses_of,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
+METHODS = yaml.safe_load((ROOT / "methods.yaml").read_text())
 GAUSSIAN = "gaussian_0.1_0_1"
+
+
+def merged(base: dict, more: dict) -> dict:
+    """What Snakemake makes of two configuration files."""
+    result = dict(base)
+    for key, value in more.items():
+        nested = isinstance(value, dict) and isinstance(base.get(key), dict)
+        result[key] = merged(base[key], value) if nested else value
+    return result
 
 
 def changed(path: str, value: object) -> dict:
@@ -30,14 +51,14 @@ def test_default_configuration_fills_in_run_and_selection():
     assert config["run"] == "phantom"
     assert config["select"]["noise"] == list(CONFIG["noise"])
     assert len(config["select"]["noise"]) == 7
-    assert config["select"]["methods"] == ["autoencoder", "median"]
+    assert config["select"]["methods"] == ["autoencoder", "median", "unet"]
     assert is_trained(config, "autoencoder")
     assert not is_trained(config, "median")
 
 
 def test_a_method_can_be_off_by_default():
     config = checked(changed("methods/median/default", False))
-    assert config["select"]["methods"] == ["autoencoder"]
+    assert config["select"]["methods"] == ["autoencoder", "unet"]
 
 
 def test_overrides_replace_settings_of_one_noise_setting_alone():
@@ -84,7 +105,7 @@ def test_an_error_is_reported_once():
     with pytest.raises(ConfigurationError) as caught:
         checked(changed("noise/empty", {}))
     lines = str(caught.value).splitlines()
-    assert lines == ["noise.empty.distribution: missing", "noise.empty.factor: missing"]
+    assert lines == ["noise.empty.distribution: missing"]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +116,7 @@ def test_an_error_is_reported_once():
         ("run", "-rf", "run: '-rf' can't be a file name"),
         ("dataset", "mars", "dataset: 'mars' is not defined in datasets; allowed: phantom, isbi2015"),
         ("dataset", ..., "dataset: missing"),
-        ("image_size", 126, "image_size: 126 does not suit the method autoencoder; allowed: multiples of 4"),
+        ("image_size", 126, "image_size: 126 does not suit the method unet; allowed: multiples of 16"),
         ("image_size", 8, "image_size: 8 is not allowed; allowed: 16 or more"),
         ("image_size", "large", "image_size: 'large' is not allowed; allowed: a value of type integer"),
         ("image_size", 64.5, "image_size: 64.5 is not allowed; allowed: a value of type integer"),
@@ -119,13 +140,26 @@ def test_an_error_is_reported_once():
         ("noise/poisson_0.2_1/lambda", 0, "noise.poisson_0.2_1.lambda: 0 is not allowed; allowed: more than 0"),
         ("noise/a b", {"distribution": "poisson", "factor": 1, "lambda": 1}, "'a b' can't be a file name"),
         ("methods/median/size", 0, "methods.median.size: 0 is not allowed; allowed: 1 or more"),
-        ("methods/median/training", {}, "methods.median.training: unknown key; allowed: default, label, overrides, plugin, size"),
-        ("methods/nothing", {}, "methods.nothing: there is no workflow/scripts/methods/nothing.py; allowed: autoencoder, median"),
+        ("methods/median/training", {}, "methods.median.training: unknown key; allowed: default, inversion, label, only, overrides, plugin, size, tune"),
+        ("methods/nothing", {}, "methods.nothing: there is no workflow/scripts/methods/nothing.py; allowed: autoencoder, bilateral"),
         ("methods/noisy", {"plugin": "median", "size": 3}, "methods.noisy: is what the undenoised images are called"),
         ("methods/autoencoder/training", ..., "methods.autoencoder.training: missing"),
         ("methods/autoencoder/training/keep", "first", "methods.autoencoder.training.keep: 'first' is not allowed; allowed: last, best"),
-        ("methods/autoencoder/overrides/nowhere", {"tail": [8]}, "methods.autoencoder.overrides.nowhere: is not defined in noise"),
+        ("methods/autoencoder/overrides/nowhere", {"tail": [8]}, "methods.autoencoder.overrides: 'nowhere' is not defined in noise"),
         (f"methods/autoencoder/overrides/{GAUSSIAN}/tale", [8], "tale: unknown key; allowed: tail, training"),
+        ("methods/median/tune", {"sise": [3]}, "methods.median.tune.sise: unknown key; allowed: size"),
+        ("methods/median/tune", {"size": []}, "methods.median.tune.size: [] should be non-empty"),
+        ("methods/median/tune", {"size": [5, 0]}, "methods.median.tune.size.1: 0 is not allowed; allowed: 1 or more"),
+        ("methods/median/tune", {"size": [5, 7]}, "methods.median.size: is also in tune; give one of the two"),
+        ("methods/unet/tune", {"blocks": [1, 2]}, "methods.unet.tune: unknown key"),
+        ("methods/unet/training/keep", "last", "methods.unet.training.keep: unknown key; allowed: batch, learning_rate, precision, steps, threads"),
+        ("methods/unet/widths", [8] * 5, "methods.unet.widths"),
+        ("methods/unet/only", ["nowhere"], "methods.unet.only: 'nowhere' is not defined in noise"),
+        ("methods/median/inversion", "perhaps", "methods.median.inversion: 'perhaps' is not allowed; allowed: a value of type boolean"),
+        ("noise/new", {"distribution": "poisson_gaussian", "dose": 0, "electronic": 0}, "noise.new.dose: 0 is not allowed; allowed: more than 0"),
+        ("noise/new", {"distribution": "poisson_gaussian", "dose": 9}, "noise.new.electronic: missing"),
+        ("noise/new", {"distribution": "speckle", "std": 1, "factor": 1}, "noise.new.factor: unknown key; allowed: distribution, std"),
+        ("table", ["medium"], "table: 'medium' is not defined in methods; allowed: autoencoder, median, unet"),
         ("select/methods", ["medium"], "select.methods: 'medium' is not defined in methods; allowed: autoencoder, median"),
         ("select/noise", ["quiet"], "select.noise: 'quiet' is not defined in noise"),
         ("datasets/phantom/train", 400, "datasets.phantom.train: 400 of 400 subjects leaves none to test on"),
@@ -154,3 +188,53 @@ def test_paper_configuration_is_the_published_training():
     assert paper["methods"]["autoencoder"]["training"].items() >= published["training"].items()
     assert [row["noise"] for row in published["rows"]] == list(CONFIG["noise"].values())
     assert paper["dataset"] == "isbi2015"
+
+
+def test_every_plugin_declares_what_it_uses():
+    allowed = {"clean images", "noise model"}
+    for folder in ("methods", "recipes"):
+        for name in plugins(folder):
+            assert set(declarations(folder, name)["USES"]) <= allowed, name
+
+
+def test_what_a_method_uses_is_what_its_plugin_recipe_and_inversion_use():
+    config = checked(merged(CONFIG, METHODS))
+    assert uses_of(config, "median") == []
+    assert uses_of(config, "tuned_median+inversion") == ["noise model"]
+    assert uses_of(config, "autoencoder") == ["clean images"]
+    assert uses_of(config, "unet") == ["clean images", "noise model"]
+    assert uses_of(config, "dncnn") == ["clean images", "noise model"]
+    assert uses_of(config, "noise2noise") == ["noise model"]
+
+
+def test_methods_configuration_turns_every_method_on():
+    config = checked(merged(CONFIG, METHODS))
+    used = {config["methods"][name].get("plugin", name) for name in config["select"]["methods"]}
+    assert used | {"bm3d"} == set(plugins("methods"))  # bm3d is an optional extra
+    assert config["run"] != checked(CONFIG)["run"]
+    assert is_tuned(config, "tuned_median")
+    assert not is_tuned(config, "median")
+
+
+def test_lattice_step_is_for_poisson_noise_alone():
+    config = checked(merged(CONFIG, METHODS))
+    assert applies(config, "unet+lattice", "poisson_0.2_1")
+    assert not applies(config, "unet+lattice", GAUSSIAN)
+
+
+def test_a_method_can_be_for_some_noise_settings_only():
+    config = checked(changed("methods/unet/only", [GAUSSIAN]))
+    assert applies(config, "unet", GAUSSIAN)
+    assert not applies(config, "unet", "poisson_0.2_1")
+
+
+def test_a_plugin_without_a_known_recipe_is_refused(tmp_path, monkeypatch):
+    plugin = "RECIPE = 'sourdough'\ndef build_network(settings, noise):\n    pass\n"
+    for folder in ("methods", "recipes", "distributions"):
+        shutil.copytree(ROOT / "workflow/scripts" / folder, tmp_path / folder)
+    (tmp_path / "methods/bread.py").write_text(plugin)
+    monkeypatch.setattr("common.configuration.SCRIPTS", tmp_path)
+    with pytest.raises(
+        ConfigurationError, match=r"bread.py says RECIPE = 'sourdough'; allowed: noise2"
+    ):
+        checked(changed("methods/bread", {}))

@@ -1,7 +1,16 @@
 import numpy as np
 import pytest
+from scipy.stats import norm
+from scipy.stats import poisson as poisson_counts
 
-from common.noise_models import DISTRIBUTIONS, corrupt
+from common.configuration import plugins
+from common.noise_models import (
+    clipped_mean,
+    corrupt,
+    described,
+    invert_clipping,
+    linear_estimate,
+)
 from common.seeds import digest, generator
 
 GREY = np.full((400, 400), 0.5)
@@ -22,14 +31,104 @@ def test_poisson_noise_lies_on_a_lattice_and_has_its_mean_and_variance():
     assert counts.var() == pytest.approx(5, rel=0.02)
 
 
-@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def test_noise_is_clipped_on_both_sides(distribution):
-    settings = {"gaussian": {"mean": 0, "std": 3}, "poisson": {"lambda": 5}}[distribution]
-    noise = {"distribution": distribution, "factor": 0.5, **settings}
+NOISE = {
+    "gaussian": {"factor": 0.5, "mean": 0, "std": 3},
+    "poisson": {"factor": 0.5, "lambda": 5},
+    "poisson_gaussian": {"dose": 3, "electronic": 0.1},
+    "speckle": {"std": 2},
+    "salt_pepper": {"share": 0.5},
+}
+NOISE = {name: {"distribution": name, **settings} for name, settings in NOISE.items()}
+
+
+@pytest.mark.parametrize("distribution", plugins("distributions"))
+def test_noise_is_clipped_and_reproducible(distribution):
+    noise = NOISE[distribution]
     noisy = corrupt(GREY, noise, generator(1, "test"))
     assert noisy.min() >= 0
     assert noisy.max() == 1
     assert noisy.dtype == np.float64
+    assert not np.array_equal(noisy, corrupt(GREY, noise, generator(2, "test")))
+    np.testing.assert_array_equal(noisy, corrupt(GREY, noise, generator(1, "test")))
+
+
+@pytest.mark.parametrize("grey", [0.1, 0.6])
+def test_quantum_noise_depends_on_the_signal(grey):
+    noise = {"distribution": "poisson_gaussian", "dose": 500, "electronic": 0.01}
+    noisy = corrupt(np.full((1000, 400), grey), noise, generator(1, "test"))
+    assert noisy.mean() == pytest.approx(grey, abs=5e-4)
+    assert noisy.var() == pytest.approx(grey / 500 + 0.01**2, rel=0.02)
+
+
+def test_speckle_is_proportional_to_the_signal():
+    noise = {"distribution": "speckle", "std": 0.1}
+    for grey in (0.2, 0.5):
+        noisy = corrupt(np.full((400, 400), grey), noise, generator(1, "test"))
+        assert noisy.std() == pytest.approx(0.1 * grey, rel=0.02)
+
+
+def test_salt_and_pepper_replace_their_share_of_the_pixels():
+    noisy = corrupt(GREY, {"distribution": "salt_pepper", "share": 0.2}, generator(1, "test"))
+    values, counts = np.unique(noisy, return_counts=True)
+    assert values.tolist() == [0, 0.5, 1]
+    assert counts / noisy.size == pytest.approx([0.1, 0.8, 0.1], abs=0.005)
+
+
+def clipped_gaussian_mean(x, factor, mean, std):
+    """E[clip(m + s z, 0, 1)], z standard normal, in closed form."""
+    m, s = x + factor * mean, factor * std
+    low, high = -m / s, (1 - m) / s
+    inside = m * (norm.cdf(high) - norm.cdf(low)) + s * (norm.pdf(low) - norm.pdf(high))
+    return inside + norm.sf(high)
+
+
+def clipped_poisson_mean(x, factor, **settings):
+    counts = np.arange(60)
+    weights = poisson_counts.pmf(counts, settings["lambda"])
+    return np.minimum(x[:, None] + factor * counts, 1) @ weights
+
+
+@pytest.mark.parametrize(
+    ("noise", "exact"),
+    [
+        ({"factor": 0.2, "mean": 1, "std": 2}, clipped_gaussian_mean),
+        ({"factor": 0.5, "mean": 0, "std": 1}, clipped_gaussian_mean),
+        ({"factor": 0.2, "lambda": 1}, clipped_poisson_mean),
+        ({"factor": 0.2, "lambda": 5}, clipped_poisson_mean),
+    ],
+)
+def test_clipped_mean_is_the_exact_one(noise, exact):
+    distribution = "gaussian" if exact is clipped_gaussian_mean else "poisson"
+    levels, means = clipped_mean({"distribution": distribution, **noise})
+    np.testing.assert_allclose(means, exact(levels, **noise), atol=0.003)
+    assert (np.diff(means) >= 0).all()
+
+
+@pytest.mark.parametrize("distribution", ["gaussian", "poisson", "poisson_gaussian", "speckle"])
+def test_inversion_undoes_the_mean_of_clipped_noise(distribution):
+    """Against a Monte Carlo simulation of its own, with other draws."""
+    noise = NOISE[distribution] | ({"factor": 0.1} if "factor" in NOISE[distribution] else {})
+    clean = np.linspace(0.05, 0.95, 19)
+    draws = corrupt(np.repeat(clean[:, None], 200_000, 1), noise, generator(7, "test"))
+    biased = draws.mean(1)
+    assert abs(biased - clean).max() > 0.03  # there is something to undo
+    np.testing.assert_allclose(invert_clipping(biased, noise), clean, atol=0.02)
+    assert invert_clipping(np.array([-1.0, 2.0]), noise).tolist() == [0, 1]
+
+
+def test_linear_estimate_is_the_least_squares_one():
+    noise = {"distribution": "gaussian", "factor": 0.2, "mean": 1, "std": 2}
+    rng = generator(7, "test")
+    clean = rng.random(1_000_000)
+    slope, offset = np.polyfit(corrupt(clean, noise, rng), clean, 1)
+    assert linear_estimate(noise) == pytest.approx((slope, offset), abs=0.02)
+
+
+def test_noise_in_words():
+    assert (
+        described({"distribution": "poisson", "factor": 0.2, "lambda": 1}) == "Poisson (lambda 1)"
+    )
+    assert described(NOISE["poisson_gaussian"]) == "Poisson-Gaussian (dose 3, electronic 0.1)"
 
 
 def test_noise_does_not_depend_on_the_signal():

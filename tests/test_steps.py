@@ -16,7 +16,6 @@ from common import source_digest as module
 from common.devices import wants_gpu
 from common.files import replacing
 from common.job import InputError
-from common.noise_models import described
 from common.seeds import generator
 from common.source_digest import source_digest
 from common.split import ids_of
@@ -161,10 +160,6 @@ def test_autoencoder_is_not_judged_at_a_reduced_budget():
     assert "10 steps of 10 images, 10.0% of the published budget" in lines_of(table, budgets)
 
 
-def test_noise_in_words():
-    assert described(NOISE["second"]) == "Poisson (lambda 1)"
-
-
 def test_examples_are_always_the_same_few():
     assert fixed_examples(80) == [0, 26, 53, 79]
     assert fixed_examples(1) == [0]
@@ -271,3 +266,11 @@ def test_results_are_pasted_between_their_markers(tmp_path):
     assert new.startswith("before\n" + marker)
     assert new.endswith("<!-- end -->\nafter\n")
     assert pasted(new) == new
+
+
+def test_a_part_of_a_page_can_be_pasted(tmp_path):
+    (tmp_path / "page.md").write_text(
+        "# All\n\n## One\n\nfirst\n\n## Two\n\nsecond\n\n## Three\n\nx\n"
+    )
+    page = f"<!-- table: {tmp_path / 'page.md'}#Two -->\n<!-- end -->\n"
+    assert pasted(page).splitlines()[1:-1] == ["**All**", "", "second", ""]

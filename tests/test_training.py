@@ -9,8 +9,9 @@ from torch import nn
 from torch.nn import functional
 
 from common.job import InputError
-from common.training import Recipe, apply, train
+from common.training import Processor, apply, train
 from methods.autoencoder import AutoEncoder, build_network
+from recipes.published import Published
 from train_denoiser import training_identity
 
 
@@ -31,7 +32,7 @@ def keras_like(network: AutoEncoder, x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("shape", [(128, 128), (16, 24)])
 def test_padding_is_keras_pixel_by_pixel(shape):
     torch.manual_seed(0)
-    network = build_network({"tail": [32, 16, 8]}).double()
+    network = build_network({"tail": [32, 16, 8]}, {}).double()
     for parameter in network.parameters():
         parameter.data.normal_(0, 0.3)  # biases too: they show at borders
     x = torch.rand(2, 1, *shape, dtype=torch.float64)
@@ -41,7 +42,7 @@ def test_padding_is_keras_pixel_by_pixel(shape):
 def test_mirrored_kernels_matter():
     """The comparison above would notice a network that is not mirrored."""
     torch.manual_seed(0)
-    network = build_network({"tail": [8]}).double()
+    network = build_network({"tail": [8]}, {}).double()
     x = torch.rand(1, 1, 16, 16, dtype=torch.float64)
     shifted = x
     for layer in network.encoder:
@@ -56,12 +57,12 @@ def test_mirrored_kernels_matter():
 
 @pytest.mark.parametrize(("tail", "count"), [([32, 16, 8], 71_169), ([16, 8], 57_313)])
 def test_parameter_counts(tail, count):
-    assert sum(p.numel() for p in build_network({"tail": tail}).parameters()) == count
+    assert sum(p.numel() for p in build_network({"tail": tail}, {}).parameters()) == count
 
 
 def test_initial_weights_are_glorot_uniform_and_biases_zero():
     torch.manual_seed(0)
-    network = build_network({"tail": [32, 16, 8]})
+    network = build_network({"tail": [32, 16, 8]}, {})
     for layer in [*network.encoder, *network.decoder, *network.tail]:
         ins, outs = layer.in_channels, layer.out_channels
         limit = (6 / (9 * (ins + outs))) ** 0.5
@@ -90,6 +91,9 @@ def training_pairs() -> tuple[np.ndarray, np.ndarray]:
     return clean, noisy
 
 
+CPU = Processor(torch.device("cpu"))
+
+
 def run_training(
     folder: Path,
     steps: int = 30,
@@ -99,44 +103,38 @@ def run_training(
     identity="test",
     **changes,
 ):
-    recipe = Recipe(
-        **{
-            "steps": steps,
-            "batch": 4,
-            "learning_rate": 1e-2,
-            "keep": "last",
-            "threads": 1,
-            "precision": "fp32",
-        }
-        | changes
-    )
+    """Train with the published recipe; `shuffled(epoch)` gives a generator with `permutation`."""
+    settings = {"steps": steps, "batch": 4, "learning_rate": 1e-2, "keep": "last"} | changes
     clean, noisy = training_pairs()
     torch.manual_seed(0)
-    if network is None:
-        network = build_network({"tail": [4]})
-    return train(
-        network,
-        noisy,
-        clean,
-        recipe,
-        shuffled or (lambda epoch, n: np.random.default_rng(epoch).permutation(n)),
-        device=torch.device("cpu"),
-        autocast=autocast,
-        checkpoint=folder / "checkpoint.pt",
-        identity=identity,
-        name="test",
+    recipe = Published(
+        build_network({"tail": [4]}, {}) if network is None else network,
+        {"clean": clean, "noisy": noisy},
+        {},
+        settings,
+        lambda purpose, epoch: (shuffled or np.random.default_rng)(epoch),
+        Processor(torch.device("cpu"), autocast),
     )
+    done = train(recipe, checkpoint=folder / "checkpoint.pt", identity=identity, name="test")
+    return recipe.kept(), done.history
+
+
+class InOrder:
+    """A generator that shuffles nothing."""
+
+    def permutation(self, count):
+        return np.arange(count)
 
 
 def test_last_fifth_only_validates_and_each_epoch_is_shuffled(tmp_path):
     asked = []
 
-    def shuffled(epoch, n):
-        asked.append((epoch, n))
-        return np.arange(n)
+    def shuffled(epoch):
+        asked.append(epoch)
+        return InOrder()
 
     _, history = run_training(tmp_path, steps=11, network=Gain(), shuffled=shuffled)
-    assert asked == [(0, 20), (1, 20), (2, 20)]  # 20 of 25 train, five steps an epoch
+    assert asked == [0, 1, 2]  # 20 of 25 train: five steps an epoch
     assert [line["step"] for line in history] == [5, 10, 11]
     assert [line["images"] for line in history] == [20, 40, 44]
     assert all(line["validation_loss"] is not None for line in history)
@@ -161,9 +159,7 @@ def test_optimizer_is_keras_adam(tmp_path):
             gain -= rate * m / (v**0.5 + epsilon_of(step))
         return gain
 
-    state, _ = run_training(
-        tmp_path, steps=5, network=Faint(), shuffled=lambda epoch, n: np.arange(n)
-    )
+    state, _ = run_training(tmp_path, steps=5, network=Faint(), shuffled=lambda epoch: InOrder())
     keras = path(lambda step: 1e-7)
     pytorch = path(lambda step: 1e-7 * (1 - 0.999**step) ** 0.5)
     assert state["gain"].item() == pytest.approx(keras, rel=1e-4)
@@ -206,9 +202,9 @@ def test_interrupted_training_ends_bit_identical(tmp_path, monkeypatch, autocast
     interrupt_training(tmp_path, monkeypatch, **arguments)
     epochs = []
 
-    def shuffled(epoch, n):
+    def shuffled(epoch):
         epochs.append(epoch)
-        return np.random.default_rng(epoch).permutation(n)
+        return np.random.default_rng(epoch)
 
     resumed, rest = run_training(tmp_path, shuffled=shuffled, **arguments)
     assert epochs == [2, 3, 4, 5]  # 13 steps are two epochs and three steps of the third
@@ -245,10 +241,10 @@ def test_best_model_is_kept_on_request(tmp_path):
     best, history = run_training(tmp_path, steps=40, learning_rate=0.5, keep="best")
     losses = [line["validation_loss"] for line in history]
     assert min(losses) < losses[-1], "this learning rate does not overshoot: the test shows nothing"
-    network = build_network({"tail": [4]})
+    network = build_network({"tail": [4]}, {})
     network.load_state_dict(best)
     clean, noisy = (images[20:] for images in training_pairs())
-    error = apply(network, noisy, torch.device("cpu")) - clean
+    error = apply(network, noisy, CPU) - clean
     assert np.square(error).mean() == pytest.approx(min(losses), rel=1e-5)
 
 

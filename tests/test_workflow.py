@@ -1,5 +1,6 @@
 """The whole workflow on a tiny configuration: what it makes, and what a change makes run again."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from skimage.metrics import structural_similarity
 
 from conftest import TWO_NOISES, Project
@@ -18,18 +20,20 @@ def test_results_are_complete(finished: Project):
     results = finished.folder / "results" / "phantom"
     scores = pd.read_csv(results / "scores.csv", dtype={"image": str})
     assert list(scores.columns) == ["noise", "method", "image", "ssim", "psnr"]
-    assert len(scores) == 2 * 3 * 4  # noise settings, methods with `noisy`, test images
-    assert set(scores["method"]) == {"noisy", "autoencoder", "median"}
+    assert len(scores) == 2 * 4 * 4  # noise settings, methods with `noisy`, test images
+    assert set(scores["method"]) == {"noisy", "autoencoder", "median", "unet"}
     assert set(scores["image"]) == {"007", "008", "009", "010"}
     for noise in TWO_NOISES:
         assert (results / f"figures/{noise}.png").stat().st_size > 10_000
-        model = torch.load(results / f"models/{noise}/autoencoder.pt", weights_only=True)
-        assert model["plugin"] == "autoencoder"
-        history = pd.read_csv(results / f"training/{noise}/autoencoder.csv")
-        assert history["step"].tolist() == [6]
-        assert (results / f"logs/train_denoiser/{noise}/autoencoder.log").stat().st_size > 0
-        assert (results / f"benchmarks/train_denoiser/{noise}/autoencoder.tsv").stat().st_size > 0
-    assert (results / "figures/training.png").stat().st_size > 10_000
+        for method in ("autoencoder", "unet"):
+            model = torch.load(results / f"models/{noise}/{method}.pt", weights_only=True)
+            assert model["plugin"] == method
+            history = pd.read_csv(results / f"training/{noise}/{method}.csv")
+            assert history["step"].tolist() == [6]
+            assert (results / f"logs/train_denoiser/{noise}/{method}.log").stat().st_size > 0
+            assert (results / f"benchmarks/train_denoiser/{noise}/{method}.tsv").stat().st_size > 0
+    for figure in ("training", "compute"):
+        assert (results / f"figures/{figure}.png").stat().st_size > 10_000
     assert not list((results / "checkpoints").rglob("*.pt"))
     assert not [path for path in finished.folder.rglob(".*.npy") if path.is_file()]
 
@@ -47,7 +51,8 @@ def test_table_is_the_mean_of_the_scores_and_is_not_called_real(finished: Projec
     results = finished.folder / "results" / "phantom"
     scores = pd.read_csv(results / "scores.csv")
     table = pd.read_csv(results / "table.csv", index_col="noise")
-    for (noise, method), group in scores.groupby(["noise", "method"]):
+    assert {"noisy", "autoencoder", "median"} == set(table.columns)
+    for (noise, method), group in scores[scores["method"] != "unet"].groupby(["noise", "method"]):
         assert table.loc[noise, method] == pytest.approx(group["ssim"].mean(), abs=1e-12)
     text = (results / "table.md").read_text()
     assert text.startswith("# Denoising radiographs: digital phantom")
@@ -91,12 +96,14 @@ def test_added_noise_setting_runs_its_own_chain(finished: Project):
     planned = finished.planned("--config", f"select={{noise: [{GAUSSIAN}, {POISSON}, {new}]}}")
     assert planned == {
         *(("corrupt_images", new, part) for part in ("train", "test")),
-        ("train_denoiser", new, "autoencoder"),
-        *(("denoise_images", new, method) for method in ("autoencoder", "median")),
-        *(("score_images", new, method) for method in ("noisy", "autoencoder", "median")),
+        *(("train_denoiser", new, method) for method in ("autoencoder", "unet")),
+        *(("denoise_images", new, method) for method in ("autoencoder", "median", "unet")),
+        *(("score_images", new, method) for method in ("noisy", "autoencoder", "median", "unet")),
         ("plot_examples", new),
         ("plot_training",),
+        ("plot_compute",),
         ("make_table",),
+        ("compare_methods",),
     }
 
 
@@ -108,7 +115,22 @@ def test_changed_training_budget_runs_from_training_onward(finished: Project):
         *(("score_images", noise, "autoencoder") for noise in TWO_NOISES),
         *(("plot_examples", noise) for noise in TWO_NOISES),
         ("plot_training",),
+        ("plot_compute",),
         ("make_table",),
+        ("compare_methods",),
+    }
+
+
+def test_added_method_runs_its_own_chain_and_leaves_the_published_table(finished: Project):
+    tuned = "methods={wide_median: {plugin: median, tune: {size: [3, 5]}}}"
+    planned = finished.planned("--config", tuned)
+    assert planned == {
+        *(("tune_method", noise, "wide_median") for noise in TWO_NOISES),
+        *(("denoise_images", noise, "wide_median") for noise in TWO_NOISES),
+        *(("score_images", noise, "wide_median") for noise in TWO_NOISES),
+        *(("plot_examples", noise) for noise in TWO_NOISES),
+        ("plot_compute",),
+        ("compare_methods",),
     }
 
 
@@ -129,9 +151,22 @@ def test_changed_code_runs_the_jobs_that_reach_it(finished: Project, tmp_path: P
         *(("denoise_images", noise, "median") for noise in TWO_NOISES),
         *(("score_images", noise, "median") for noise in TWO_NOISES),
         *(("plot_examples", noise) for noise in TWO_NOISES),
+        ("plot_compute",),
         ("make_table",),
+        ("compare_methods",),
     }
     assert copy.planned() == median
+
+    distribution = copy.folder / "workflow/scripts/distributions/poisson_gaussian.py"
+    distribution.write_text(distribution.read_text() + "\nANSWER = 42\n")
+    recipe = copy.folder / "workflow/scripts/recipes/noise2noise.py"
+    recipe.write_text(recipe.read_text() + "\nANSWER = 42\n")
+    assert copy.planned() == median  # not used by any selected method or noise setting
+
+    recipe = copy.folder / "workflow/scripts/recipes/supervised.py"
+    recipe.write_text(recipe.read_text() + "\nANSWER = 42\n")
+    trained = {job[1:] for job in copy.planned() if job[0] == "train_denoiser"}
+    assert trained == {(noise, "unet") for noise in TWO_NOISES}
 
     training = copy.folder / "workflow/scripts/common/training.py"
     training.write_text(training.read_text() + "\nANSWER = 42\n")
@@ -230,7 +265,63 @@ def test_new_denoiser_is_one_file_and_an_entry(project: Project):
     )
     select = f"select={{noise: [{POISSON}], methods: [mean, median]}}"
     project.succeed("--config", "methods={mean: {size: 3}}", select)
+    found = pd.read_csv(project.folder / "results/phantom/methods.csv")
+    assert set(found["method"]) == {"noisy", "mean", "median"}
     table = pd.read_csv(project.folder / "results/phantom/table.csv")
-    assert list(table.columns) == ["noise", "noisy", "mean", "median"]
+    assert list(table.columns) == ["noise", "noisy", "median"]  # keeps its form
     done = project.snakemake("--config", "methods={mean: {width: 3}}", select)
     assert "methods.mean.width: unknown key" in done.stdout
+
+
+def test_new_distribution_is_one_file_and_an_entry(project: Project):
+    folder = project.folder / "workflow/scripts/distributions"
+    (folder / "uniform.py").write_text(
+        'SETTINGS = {"properties": {"width": {"type": "number"}}, "required": ["width"]}\n'
+        "def draw(image, rng, *, width):\n"
+        "    return image + rng.uniform(-width, width, image.shape)\n"
+    )
+    select = "select={noise: [even], methods: [median, unet]}"
+    noise = "noise={even: {distribution: uniform, width: 0.2}}"
+    project.succeed("--config", noise, select)
+    text = (project.folder / "results/phantom/table.md").read_text()
+    assert "Uniform (width 0.2)" in text
+    noisy = np.load(project.folder / "results/phantom/noisy/even/test.npy")
+    clean = np.load(project.folder / "resources/datasets/phantom/16px/test.npy")
+    inside = (noisy > 0) & (noisy < 1)
+    assert 0.15 < abs(noisy - clean)[inside].max() <= 0.2
+
+
+def miniature(config: dict) -> None:
+    """Make the methods ones that train and are tuned in seconds."""
+    for entry in config["methods"].values():
+        if "training" in entry:
+            entry["training"] |= {"steps": 3, "batch": 2}
+        if "widths" in entry:
+            entry["widths"] = [4]
+        if "depth" in entry:
+            entry |= {"depth": 3, "width": 4}
+        for key, values in entry.get("tune", {}).items():
+            entry["tune"][key] = values[:2]
+
+
+def test_every_method_runs(project: Project):
+    """The configuration that turns everything on, in miniature."""
+    project.edit_config(miniature, "methods.yaml")
+    config = yaml.safe_load((project.folder / "methods.yaml").read_text())
+    project.succeed(
+        "--configfile",
+        "methods.yaml",
+        "--config",
+        "select={noise: [poisson_0.2_1]}",
+        "image_size=32",
+    )
+    results = project.folder / "results/methods"
+    found = pd.read_csv(results / "methods.csv")
+    on = {name for name, entry in config["methods"].items() if entry.get("default", True)}
+    assert set(found["method"]) == on | {"noisy", "autoencoder", "median"}
+    assert found["ssim"].between(-1, 1).all()
+    text = (results / "methods.md").read_text()
+    assert "lattice" in text
+    tuning = json.loads((results / "tuning/poisson_0.2_1/tuned_median.json").read_text())
+    assert [line["settings"]["size"] for line in tuning] in ([3, 5], [5, 3])
+    assert (results / "figures/poisson_0.2_1.png").is_file()

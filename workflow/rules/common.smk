@@ -9,7 +9,13 @@ source_digest = functools.cache(source_digest)
 
 SELECTED = config["select"]
 TRAINED = [method for method in SELECTED["methods"] if is_trained(config, method)]
+TUNED = [method for method in SELECTED["methods"] if is_tuned(config, method)]
+IN_TABLE = [method for method in config["table"] if method in SELECTED["methods"]]
 RENDERED = [name for name, entry in config["datasets"].items() if "subjects" in entry]
+LATTICE = [
+    m for m in SELECTED["methods"] if declared_by(config, m).get("EXPLOITS_LATTICE")
+]
+PUBLISHED = config["datasets"][config["dataset"]].get("published", [])
 LABELS = {method: label_of(config, method) for method in SELECTED["methods"]}
 KIND = "digital phantom" if config["dataset"] in RENDERED else "real images"
 GPUS = int(wants_gpu(config["device"]))
@@ -29,9 +35,15 @@ wildcard_constraints:
     part="train|test",
 
 
-def trained(pattern):
-    """Return the files of all selected trained methods and noise settings."""
-    return expand(pattern, run=config["run"], noise=SELECTED["noise"], method=TRAINED)
+def each(pattern, methods, noises=SELECTED["noise"]):
+    """Return the files of the methods for each noise setting that they are for."""
+    return [
+        path
+        for noise in noises
+        for method in methods
+        if method == "noisy" or applies(config, method, noise)
+        for path in expand(pattern, run=config["run"], noise=noise, method=method)
+    ]
 
 
 def prepared(name):
@@ -39,15 +51,44 @@ def prepared(name):
     return f"resources/datasets/{config['dataset']}/{config['image_size']}px/{name}"
 
 
-def plugin_code(script):
-    """Return a function that gives the digest of a script and of a job's plug-in."""
+def noise_code(wildcards):
+    return f"distributions/{config['noise'][wildcards.noise]['distribution']}.py"
+
+
+def method_code(script):
+    """Return a function that gives the digest of a script, a job's plug-in and noise model."""
     return lambda wildcards: source_digest(
-        script, f"methods/{plugin_of(config, wildcards.method)}.py"
+        script,
+        f"methods/{plugin_of(config, wildcards.method)}.py",
+        noise_code(wildcards),
     )
+
+
+def training_code(wildcards):
+    """Return the digest of the code that a training runs."""
+    recipe = f"recipes/{recipe_of(config, wildcards.method)}.py"
+    plugin = f"methods/{plugin_of(config, wildcards.method)}.py"
+    return source_digest("train_denoiser.py", recipe, plugin, noise_code(wildcards))
+
+
+def training_images(wildcards):
+    """Return the arrays that a method's recipe trains on, by name."""
+    data = declarations("recipes", recipe_of(config, wildcards.method))["DATA"]
+    if data == "pairs":
+        return {
+            "clean": "results/{run}/clean/train.npy",
+            "noisy": "results/{run}/noisy/{noise}/train.npy",
+        }
+    return {"clean": prepared("train.npy")}
 
 
 def method_settings(wildcards):
     return settings_of(config, wildcards.method, wildcards.noise)
+
+
+def method_entry(key, default):
+    """Return a function that gives a part of a job's method's entry in `methods`."""
+    return lambda wildcards: config["methods"][wildcards.method].get(key, default)
 
 
 def dataset_setting(key, default=None):

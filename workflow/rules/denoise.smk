@@ -1,15 +1,15 @@
-"""Train each method that learns, and denoise the test images with every method.
+"""Tune or train each method that wants it, and denoise the test images with every method.
 
-REQUIRED INPUTS: the corrupted sets and the augmented training images.
-OUTPUTS: results/{run}/models/{noise}/{method}.pt with its training/{noise}/{method}.csv, and
-results/{run}/denoised/{noise}/{method}.npy, shape (N, size, size), float64.
+REQUIRED INPUTS: the training images, clean or as corrupted pairs; the corrupted test images.
+OUTPUTS: results/{run}/models/{noise}/{method}.pt with its training/{noise}/{method}.csv,
+tuning/{noise}/{method}.json, denoised/{noise}/{method}.npy, shape (N, size, size), float64, and
+costs/{noise}/{method}.csv.
 """
 
 
 rule train_denoiser:
     input:
-        clean="results/{run}/clean/train.npy",
-        noisy="results/{run}/noisy/{noise}/train.npy",
+        unpack(training_images),
     output:
         model="results/{run}/models/{noise}/{method}.pt",
         history="results/{run}/training/{noise}/{method}.csv",
@@ -25,12 +25,36 @@ rule train_denoiser:
     params:
         plugin=lambda wildcards: plugin_of(config, wildcards.method),
         settings=method_settings,
+        noise=lookup(dpath="noise/{noise}", within=config),
         seed=config["seed"],
         device=config["device"],
         checkpoint="results/{run}/checkpoints/{noise}/{method}.pt",
-        code=plugin_code("train_denoiser.py"),
+        code=training_code,
     script:
         "../scripts/train_denoiser.py"
+
+
+rule tune_method:
+    input:
+        images=prepared("train.npy"),
+    output:
+        tuning="results/{run}/tuning/{noise}/{method}.json",
+    log:
+        "results/{run}/logs/tune_method/{noise}/{method}.log",
+    benchmark:
+        "results/{run}/benchmarks/tune_method/{noise}/{method}.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    params:
+        plugin=lambda wildcards: plugin_of(config, wildcards.method),
+        settings=method_settings,
+        grid=method_entry("tune", {}),
+        inversion=method_entry("inversion", False),
+        noise=lookup(dpath="noise/{noise}", within=config),
+        seed=config["seed"],
+        code=method_code("tune_method.py"),
+    script:
+        "../scripts/tune_method.py"
 
 
 rule denoise_images:
@@ -40,8 +64,13 @@ rule denoise_images:
             lambda wildcards: is_trained(config, wildcards.method),
             then="results/{run}/models/{noise}/{method}.pt",
         ),
+        tuning=branch(
+            lambda wildcards: is_tuned(config, wildcards.method),
+            then="results/{run}/tuning/{noise}/{method}.json",
+        ),
     output:
         images="results/{run}/denoised/{noise}/{method}.npy",
+        cost="results/{run}/costs/{noise}/{method}.csv",
     log:
         "results/{run}/logs/denoise_images/{noise}/{method}.log",
     benchmark:
@@ -53,10 +82,11 @@ rule denoise_images:
     params:
         plugin=lambda wildcards: plugin_of(config, wildcards.method),
         settings=method_settings,
+        inversion=method_entry("inversion", False),
         noise=lookup(dpath="noise/{noise}", within=config),
         device=lambda wildcards: (
             config["device"] if is_trained(config, wildcards.method) else None
         ),
-        code=plugin_code("denoise_images.py"),
+        code=method_code("denoise_images.py"),
     script:
         "../scripts/denoise_images.py"

@@ -24,6 +24,12 @@ rule compare_datasets:
         noise=config["noise"],
         first_test=lambda wildcards: config["datasets"]["phantom"]["train"],
         seed=config["seed"],
-        code=source_digest("compare_datasets.py"),
+        code=source_digest(
+            "compare_datasets.py",
+            *{
+                f"distributions/{entry['distribution']}.py"
+                for entry in config["noise"].values()
+            },
+        ),
     script:
         "../scripts/compare_datasets.py"

@@ -44,6 +44,6 @@ rule corrupt_images:
     params:
         noise=lookup(dpath="noise/{noise}", within=config),
         seed=config["seed"],
-        code=source_digest("corrupt_images.py"),
+        code=lambda wildcards: source_digest("corrupt_images.py", noise_code(wildcards)),
     script:
         "../scripts/corrupt_images.py"

@@ -1,7 +1,8 @@
 """Score every test image, collect the table, and draw the figures.
 
 REQUIRED INPUTS: the denoised and the noisy test images, the ground truth, the training histories.
-OUTPUTS: results/{run}/scores.csv, table.md, table.csv, table.html and figures/.
+OUTPUTS: results/{run}/table.md (the published columns) and methods.md (every method), each as
+csv and html too; scores.csv, a line for each test image; figures/.
 """
 
 
@@ -30,14 +31,9 @@ rule score_images:
 
 rule make_table:
     input:
-        published=config["datasets"][config["dataset"]].get("published", []),
-        scores=expand(
-            "results/{{run}}/scores/{noise}/{method}.csv",
-            noise=SELECTED["noise"],
-            method=["noisy", *SELECTED["methods"]],
-        ),
+        published=PUBLISHED,
+        scores=each("results/{run}/scores/{noise}/{method}.csv", ["noisy", *IN_TABLE]),
     output:
-        scores="results/{run}/scores.csv",
         csv="results/{run}/table.csv",
         md="results/{run}/table.md",
         html=report(
@@ -57,17 +53,82 @@ rule make_table:
         kind=KIND,
         image_size=config["image_size"],
         noise={name: config["noise"][name] for name in SELECTED["noise"]},
-        labels=LABELS,
+        labels={method: LABELS[method] for method in IN_TABLE},
         budgets={
             method: {
                 noise: settings_of(config, method, noise)["training"]
                 for noise in SELECTED["noise"]
             }
-            for method in TRAINED
+            for method in IN_TABLE
+            if method in TRAINED
         },
         code=source_digest("make_table.py"),
     script:
         "../scripts/make_table.py"
+
+
+rule compare_methods:
+    input:
+        published=PUBLISHED,
+        scores=each(
+            "results/{run}/scores/{noise}/{method}.csv",
+            ["noisy", *SELECTED["methods"]],
+        ),
+        costs=each("results/{run}/costs/{noise}/{method}.csv", SELECTED["methods"]),
+        tuning=each("results/{run}/tuning/{noise}/{method}.json", TUNED),
+    output:
+        scores="results/{run}/scores.csv",
+        csv="results/{run}/methods.csv",
+        md="results/{run}/methods.md",
+        html=report(
+            "results/{run}/methods.html",
+            caption="../report/methods.rst",
+            category="Table",
+            labels={"run": "{run}"},
+        ),
+    log:
+        "results/{run}/logs/compare_methods.log",
+    benchmark:
+        "results/{run}/benchmarks/compare_methods.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    params:
+        dataset=config["dataset"],
+        kind=KIND,
+        image_size=config["image_size"],
+        noise={name: config["noise"][name] for name in SELECTED["noise"]},
+        labels=LABELS,
+        uses={method: uses_of(config, method) for method in SELECTED["methods"]},
+        lattice=LATTICE,
+        code=source_digest("compare_methods.py"),
+    script:
+        "../scripts/compare_methods.py"
+
+
+rule plot_compute:
+    input:
+        methods="results/{run}/methods.csv",
+    output:
+        figure=report(
+            "results/{run}/figures/compute.png",
+            caption="../report/compute.rst",
+            category="Table",
+            labels={"run": "{run}"},
+        ),
+    log:
+        "results/{run}/logs/plot_compute.log",
+    benchmark:
+        "results/{run}/benchmarks/plot_compute.tsv"
+    conda:
+        "../envs/workflow.yaml"
+    params:
+        kind=KIND,
+        dataset=config["dataset"],
+        uses={method: uses_of(config, method) for method in SELECTED["methods"]},
+        lattice=LATTICE,
+        code=source_digest("plot_compute.py"),
+    script:
+        "../scripts/plot_compute.py"
 
 
 rule plot_examples:
@@ -75,13 +136,15 @@ rule plot_examples:
         clean=prepared("test.npy"),
         split=prepared("split.csv"),
         noisy="results/{run}/noisy/{noise}/test.npy",
-        denoised=expand(
-            "results/{{run}}/denoised/{{noise}}/{method}.npy",
-            method=SELECTED["methods"],
+        denoised=lambda wildcards: each(
+            "results/{run}/denoised/{noise}/{method}.npy",
+            SELECTED["methods"],
+            [wildcards.noise],
         ),
-        scores=expand(
-            "results/{{run}}/scores/{{noise}}/{method}.csv",
-            method=["noisy", *SELECTED["methods"]],
+        scores=lambda wildcards: each(
+            "results/{run}/scores/{noise}/{method}.csv",
+            ["noisy", *SELECTED["methods"]],
+            [wildcards.noise],
         ),
     output:
         figure=report(
@@ -100,7 +163,12 @@ rule plot_examples:
         dataset=config["dataset"],
         kind=KIND,
         noise=lookup(dpath="noise/{noise}", within=config),
-        labels=LABELS,
+        labels={method: LABELS[method] for method in IN_TABLE},
+        candidates=lambda wildcards: {
+            method: label
+            for method, label in LABELS.items()
+            if applies(config, method, wildcards.noise)
+        },
         code=source_digest("plot_examples.py"),
     script:
         "../scripts/plot_examples.py"
@@ -108,7 +176,7 @@ rule plot_examples:
 
 rule plot_training:
     input:
-        histories=trained("results/{run}/training/{noise}/{method}.csv"),
+        histories=each("results/{run}/training/{noise}/{method}.csv", TRAINED),
     output:
         figure=report(
             "results/{run}/figures/training.png",

@@ -1,6 +1,7 @@
 """Pastes results into a page, in place of what stands between the markers of each.
 
-`<!-- table: FILE -->` ... `<!-- end -->` takes a table that the workflow made, and
+`<!-- table: FILE -->` ... `<!-- end -->` takes a table that the workflow made (`FILE#HEADING` only the
+part under this heading), and
 `<!-- times: FOLDER,FOLDER -->` ... `<!-- end -->` how long the jobs took that have their benchmark
 files in these folders.
 """
@@ -28,8 +29,12 @@ def pasted(page: str) -> str:
 
 
 def table(file: Path) -> str:
-    """Return a table of the workflow, its title as a line in bold."""
-    title, _, rest = file.read_text(encoding="utf-8").partition("\n")
+    """Return a table of the workflow, or its part FILE#HEADING, its title as a line in bold."""
+    name, _, heading = str(file).partition("#")
+    title, _, rest = Path(name).read_text(encoding="utf-8").partition("\n")
+    if heading:
+        _, _, rest = rest.partition(f"\n## {heading}\n")
+        rest = rest.partition("\n## ")[0]
     return f"**{title.removeprefix('# ')}**\n{rest}".rstrip()
 
 

@@ -1,4 +1,7 @@
-"""Draws the demo figure of one noise setting: ground truth, noisy, and what each method makes."""
+"""Draws the demo figure of one noise setting: ground truth, noisy, and what methods make of it.
+
+Shown are the methods of the published experiment, and whichever method is best.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -25,6 +28,32 @@ EXAMPLES = 4
 def fixed_examples(count: int) -> list[int]:
     """Return which of `count` test images are shown: always the same, spread evenly."""
     return sorted(set(np.linspace(0, count - 1, min(EXAMPLES, count)).round().astype(int).tolist()))
+
+
+def shown_methods(
+    labels: Mapping[str, str], candidates: Mapping[str, str], means: Mapping[str, float]
+) -> dict[str, str]:
+    """Return the headings of the methods that are shown, by method.
+
+    Args:
+        labels: The methods that are shown wherever they are candidates.
+        candidates: All methods.
+        means: The mean SSIM of each candidate.
+
+    Returns:
+        Those of `labels`, and after them the best candidate if it is not among them.
+    """
+    shown = {name: label for name, label in labels.items() if name in candidates}
+    if candidates:
+        best = max(candidates, key=lambda method: means[method])
+        shown.setdefault(best, f"best here: {candidates[best]}")
+    return shown
+
+
+def heading_of(noise: Mapping[str, float | str]) -> str:
+    """Return a noise setting in words, with its factor if it has one."""
+    factor = f", factor {noise['factor']}" if "factor" in noise else ""
+    return described(noise) + factor
 
 
 def example_figure(
@@ -64,22 +93,28 @@ def example_figure(
 
 
 def main(snakemake: "snakemake") -> None:
-    labels = snakemake.params.labels
+    params = snakemake.params
     clean = np.load(snakemake.input.clean, mmap_mode="r")
     chosen = fixed_examples(len(clean))
     ids = ids_of("test", snakemake.input.split)
     names = [ids[index] for index in chosen]
 
-    headings = ["noisy", *labels.values()]
-    images = [snakemake.input.noisy, *snakemake.input.denoised]
+    methods = ["noisy", *params.candidates]
+    paths = [snakemake.input.noisy, *snakemake.input.denoised]
+    images = dict(zip(methods, paths, strict=True))
+    scores = {
+        method: pd.read_csv(path)["ssim"]
+        for method, path in zip(methods, snakemake.input.scores, strict=True)
+    }
+    means = {method: ssim.mean() for method, ssim in scores.items()}
+    headings = {"noisy": "noisy", **shown_methods(params.labels, params.candidates, means)}
     columns = {"ground truth": clean[chosen]}
     similarity = {}
-    for heading, path, scores in zip(headings, images, snakemake.input.scores, strict=True):
-        columns[heading] = np.load(path, mmap_mode="r")[chosen]
-        similarity[heading] = pd.read_csv(scores)["ssim"].iloc[chosen].tolist()
+    for method, heading in headings.items():
+        columns[heading] = np.load(images[method], mmap_mode="r")[chosen]
+        similarity[heading] = scores[method].iloc[chosen].tolist()
 
-    noise = f"{described(snakemake.params.noise)}, factor {snakemake.params.noise['factor']}"
-    title = f"{snakemake.params.kind} ({snakemake.params.dataset}): {noise}"
+    title = f"{params.kind} ({params.dataset}): {heading_of(params.noise)}"
     figure = example_figure(columns, similarity, names, title)
     with replacing(snakemake.output.figure) as path:
         figure.savefig(path, dpi=110)

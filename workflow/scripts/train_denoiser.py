@@ -14,10 +14,16 @@ from common.devices import autocast_dtype, torch_device
 from common.files import replacing
 from common.job import log, run
 from common.seeds import digest, generator
-from common.training import Recipe, keep_freed_memory, train
+from common.training import Processor, Recipe, keep_freed_memory, train
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
+
+
+def recipe_class(name: str) -> type[Recipe]:
+    """Return the recipe of the file `recipes/<name>.py`."""
+    module = importlib.import_module(f"recipes.{name}")
+    return getattr(module, name.title().replace("_", ""))
 
 
 def training_identity(settings: object, *arrays: np.ndarray) -> str:
@@ -32,49 +38,62 @@ def main(snakemake: "snakemake") -> None:
     params = snakemake.params
     noise, method = snakemake.wildcards.noise, snakemake.wildcards.method
     settings = dict(params.settings)
-    recipe = Recipe(**settings.pop("training"))
+    training = settings.pop("training")
 
-    torch.set_num_threads(recipe.threads)
+    torch.set_num_threads(training["threads"])
     keep_freed_memory()
     device = torch_device(params.device)
-    noisy = np.load(snakemake.input.noisy)
-    clean = np.load(snakemake.input.clean)
+    processor = Processor(device, autocast_dtype(training["precision"], device))
+    images = {name: np.load(path) for name, path in snakemake.input.items()}
 
     torch.manual_seed(digest(params.seed, "initialise", noise, method))
-    network = importlib.import_module(f"methods.{params.plugin}").build_network(settings)
+    plugin = importlib.import_module(f"methods.{params.plugin}")
+    network = plugin.build_network(settings, params.noise)
     parameters = sum(p.numel() for p in network.parameters())
     log.info(
         "%s/%s: %d parameters, %d steps of %d images",
         noise,
         method,
         parameters,
-        recipe.steps,
-        recipe.batch,
+        training["steps"],
+        training["batch"],
     )
 
-    checkpoint = Path(params.checkpoint)
-    autocast = autocast_dtype(recipe.precision, device)
-    # The settings may say `auto`: what they came to belongs to the training as well.
-    made_with = [device.type, str(autocast), torch.__version__]
-    state, history = train(
+    recipe = recipe_class(plugin.RECIPE)(
         network,
-        noisy,
-        clean,
+        images,
+        params.noise,
+        training,
+        lambda *purpose: generator(params.seed, plugin.RECIPE, noise, method, *purpose),
+        processor,
+    )
+    checkpoint = Path(params.checkpoint)
+    # The settings may say `auto`: what they came to belongs to the training as well.
+    made_with = [device.type, str(processor.autocast), torch.__version__]
+    trained = train(
         recipe,
-        lambda epoch, n: generator(params.seed, "shuffle", noise, method, epoch).permutation(n),
-        device=device,
-        autocast=autocast,
         checkpoint=checkpoint,
         identity=training_identity(
-            [params.settings, params.seed, params.code, *made_with], noisy, clean
+            [params.settings, params.noise, params.seed, params.code, *made_with], *images.values()
         ),
         name=f"{noise}/{method}",
     )
 
+    model = {
+        "plugin": params.plugin,
+        "settings": settings,
+        "noise": params.noise,
+        "weights": recipe.kept(),
+        "cost": {
+            "parameters": parameters,
+            "training_images": trained.images,
+            "training_seconds": trained.seconds,
+        },
+    }
     with replacing(snakemake.output.model) as path:
-        torch.save({"plugin": params.plugin, "settings": settings, "weights": state}, path)
+        torch.save(model, path)
     with replacing(snakemake.output.history) as path:
-        pd.DataFrame(history).to_csv(path, index=False)
+        pd.DataFrame(trained.history).to_csv(path, index=False)
     checkpoint.unlink(missing_ok=True)
 
 

@@ -15,8 +15,9 @@ from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
 WORKFLOW = Path(__file__).resolve().parents[2]
-PLUGINS = WORKFLOW / "scripts" / "methods"
-NOT_SETTINGS = {"label", "plugin", "default", "overrides"}
+SCRIPTS = WORKFLOW / "scripts"
+# Settings of an entry in `methods` that are not its plug-in's.
+NOT_SETTINGS = {"label", "plugin", "default", "overrides", "only", "tune", "inversion"}
 COLUMNS = ("ground truth", "noisy")  # what tables and figures show besides the methods
 
 # Stricter than JSON Schema, for which 128.0 is an integer, and infinity a number.
@@ -74,7 +75,42 @@ def label_of(config: Config, method: str) -> str:
 
 def is_trained(config: Config, method: str) -> bool:
     """Say whether a method has to be trained: its plug-in builds a network."""
-    return "build_network" in declarations(plugin_of(config, method))
+    return "build_network" in declared_by(config, method)
+
+
+def is_tuned(config: Config, method: str) -> bool:
+    """Say whether some settings of a method are chosen on validation images."""
+    return bool(config["methods"][method].get("tune"))
+
+
+def applies(config: Config, method: str, noise: str) -> bool:
+    """Say whether a method is for a noise setting.
+
+    Some are for single distributions; `only` in a method's entry restricts it further.
+    """
+    distribution = config["noise"][noise]["distribution"]
+    allowed = declared_by(config, method).get("DISTRIBUTIONS", [distribution])
+    return distribution in allowed and noise in config["methods"][method].get("only", [noise])
+
+
+def recipe_of(config: Config, method: str) -> str:
+    """Return the name of the file in `workflow/scripts/recipes/` that a method is trained by."""
+    return declared_by(config, method)["RECIPE"]
+
+
+def uses_of(config: Config, method: str) -> list[str]:
+    """Return what a method uses besides noisy images: clean images, the noise model, both, neither."""
+    uses = set(declared_by(config, method).get("USES", []))
+    if is_trained(config, method):
+        uses |= set(declarations("recipes", recipe_of(config, method))["USES"])
+    if config["methods"][method].get("inversion"):
+        uses |= {"noise model"}
+    return sorted(uses)
+
+
+def declared_by(config: Config, method: str) -> Config:
+    """Return what a method's plug-in declares."""
+    return declarations("methods", plugin_of(config, method))
 
 
 def settings_of(config: Config, method: str, noise: str) -> Config:
@@ -92,23 +128,40 @@ def _with_text_keys(value: Any) -> Any:  # noqa: ANN401
 
 
 @functools.cache
-def declarations(plugin: str) -> Config:
-    """Return what a plug-in declares, without importing it (it may need torch).
+def declarations(folder: str, name: str) -> Config:
+    """Return what a module declares, without importing it (it may need torch).
+
+    Args:
+        folder: The folder in `workflow/scripts/`: methods, recipes or distributions.
+        name: The file's name without `.py`.
 
     Returns:
-        The module's literal constants by name, and its functions' names with value None.
+        The module's literal constants by name, and its functions' names with value None; also those
+        that it imports from other files of these folders.
     """
-    path = PLUGINS / f"{plugin}.py"
+    path = SCRIPTS / folder / f"{name}.py"
     found: Config = {}
     for node in ast.parse(path.read_text(encoding="utf-8"), str(path)).body:
         if isinstance(node, ast.FunctionDef):
             found[node.name] = None
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            other, _, module = node.module.partition(".")
+            if module in plugins(other):
+                theirs = declarations(other, module)
+                found |= {a.asname or a.name: theirs.get(a.name) for a in node.names}
         elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             # A computed constant is the plug-in's own business.
             with contextlib.suppress(ValueError):
                 found[getattr(target, "id", "")] = ast.literal_eval(node.value)
     return found
+
+
+def plugins(folder: str) -> list[str]:
+    """Return the names that can be chosen from: methods, recipes or distributions."""
+    if folder not in ("methods", "recipes", "distributions"):
+        return []
+    return sorted(path.stem for path in (SCRIPTS / folder).glob("[!_]*.py"))
 
 
 @functools.cache
@@ -127,44 +180,69 @@ def _merged(base: Config, changes: Config) -> Config:
 def _complete_schema(config: Config) -> Config:
     """Return the schema with what each noise setting's distribution and each plug-in accept."""
     schema = copy.deepcopy(_schema("config"))
-    distributions = _schema("noise")
     for name, entry in config["noise"].items():
         own = copy.deepcopy(schema["$defs"]["noise"])
-        own["properties"]["distribution"] = {"enum": sorted(distributions)}
-        accepted = distributions.get(entry["distribution"])
-        if accepted:
+        own["properties"]["distribution"] = {"enum": plugins("distributions")}
+        if entry["distribution"] in plugins("distributions"):
+            accepted = declarations("distributions", entry["distribution"])["SETTINGS"]
             own["properties"] |= accepted["properties"]
-            own["required"] += accepted["required"]
+            own["required"] = ["distribution", *accepted["required"]]
             own["additionalProperties"] = False
         schema["properties"]["noise"]["properties"][name] = own
     for name, entry in config["methods"].items():
-        plugin = entry.get("plugin", name)
-        own = copy.deepcopy(schema["$defs"]["method"])
-        known = sorted(path.stem for path in PLUGINS.glob("[!_]*.py"))
-        if plugin not in known:
-            key = f"methods.{name}" + (".plugin" if "plugin" in entry else "")
-            raise ConfigurationError(
-                f"{key}: there is no workflow/scripts/methods/{plugin}.py; allowed: {', '.join(known)}"
-            )
-        declared = declarations(plugin)
-        if not {"denoise", "build_network"} & declared.keys():
-            raise ConfigurationError(
-                f"methods.{name}: workflow/scripts/methods/{plugin}.py has neither a function "
-                "`denoise` nor `build_network`"
-            )
-        accepted = {"properties": {}} | copy.deepcopy(declared.get("SETTINGS", {}))
-        if "build_network" in declared:
-            accepted["properties"]["training"] = schema["$defs"]["training"]
-            accepted["required"] = [*accepted.get("required", []), "training"]
-        own["properties"] |= accepted["properties"]
-        own["required"] = accepted.get("required", [])
-        override = _without_required(accepted)
-        own["properties"]["overrides"] = {
-            "type": "object",
-            "additionalProperties": override,
-        }
-        schema["properties"]["methods"]["properties"][name] = own
+        schema["properties"]["methods"]["properties"][name] = _method_schema(schema, name, entry)
     return schema
+
+
+def _method_schema(schema: Config, name: str, entry: Config) -> Config:
+    """Return the schema of one entry in `methods`.
+
+    Raises:
+        ConfigurationError: When there is no such plug-in, or it lacks what a plug-in must have.
+    """
+    plugin = entry.get("plugin", name)
+    if plugin not in plugins("methods"):
+        key = f"methods.{name}" + (".plugin" if "plugin" in entry else "")
+        raise ConfigurationError(
+            f"{key}: there is no workflow/scripts/methods/{plugin}.py; "
+            f"allowed: {', '.join(plugins('methods'))}"
+        )
+    declared = declarations("methods", plugin)
+    file = f"methods.{name}: workflow/scripts/methods/{plugin}.py"
+    if not {"denoise", "build_network"} & declared.keys():
+        raise ConfigurationError(f"{file} has neither a function `denoise` nor `build_network`")
+    own = copy.deepcopy(schema["$defs"]["method"])
+    accepted = {"properties": {}, "required": []} | copy.deepcopy(declared.get("SETTINGS", {}))
+    if "build_network" in declared:
+        recipe = declared.get("RECIPE")
+        if recipe not in plugins("recipes"):
+            raise ConfigurationError(
+                f"{file} says RECIPE = {recipe!r}; allowed: {', '.join(plugins('recipes'))}"
+            )
+        training = copy.deepcopy(schema["$defs"]["training"])
+        settings = declarations("recipes", recipe)["SETTINGS"]
+        training["properties"] |= settings["properties"]
+        training["required"] += settings["required"]
+        accepted["properties"]["training"] = training
+        accepted["required"] = [*accepted["required"], "training"]
+    else:
+        own["properties"]["tune"] = {
+            "type": "object",
+            "additionalProperties": False,
+            "minProperties": 1,
+            "properties": {
+                key: {"type": "array", "items": value, "minItems": 1}
+                for key, value in accepted["properties"].items()
+            },
+        }
+    tuned = entry.get("tune")
+    own["properties"] |= accepted["properties"]
+    own["required"] = [k for k in accepted["required"] if not (tuned and k in tuned)]
+    own["properties"]["overrides"] = {
+        "type": "object",
+        "additionalProperties": _without_required(accepted),
+    }
+    return own
 
 
 def _without_required(schema: Config) -> Config:
@@ -254,6 +332,7 @@ def _fill_selection(config: Config) -> None:
         "methods",
         [name for name, entry in config["methods"].items() if entry.get("default", True)],
     )
+    config.setdefault("table", select["methods"])
 
 
 def _check_together(config: Config) -> None:
@@ -271,6 +350,12 @@ def _check_together(config: Config) -> None:
                     f"select.{kind}: {name!r} is not defined in {kind}; "
                     f"allowed: {', '.join(config[kind])}"
                 )
+    for name in config["table"]:
+        if name not in config["methods"]:
+            problems.append(
+                f"table: {name!r} is not defined in methods; "
+                f"allowed: {', '.join(config['methods'])}"
+            )
     for name, entry in datasets.items():
         if "subjects" in entry and entry["subjects"] <= entry["train"]:
             problems.append(
@@ -278,14 +363,18 @@ def _check_together(config: Config) -> None:
                 f"leaves none to test on; allowed: 1 to {entry['subjects'] - 1}"
             )
     for name in config["methods"]:
-        for noise in config["methods"][name].get("overrides", {}):
-            if noise not in config["noise"]:
-                problems.append(
-                    f"methods.{name}.overrides.{noise}: is not defined in noise; "
-                    f"allowed: {', '.join(config['noise'])}"
-                )
+        for key in ("overrides", "only"):
+            for noise in config["methods"][name].get(key, []):
+                if noise not in config["noise"]:
+                    problems.append(
+                        f"methods.{name}.{key}: {noise!r} is not defined in noise; "
+                        f"allowed: {', '.join(config['noise'])}"
+                    )
+    for name, entry in config["methods"].items():
+        for key in entry.get("tune", {}).keys() & entry.keys():
+            problems.append(f"methods.{name}.{key}: is also in tune; give one of the two")
     for name in set(config["select"]["methods"]) & set(config["methods"]):
-        multiple = declarations(plugin_of(config, name)).get("IMAGE_SIZE_MULTIPLE", 1)
+        multiple = declared_by(config, name).get("IMAGE_SIZE_MULTIPLE", 1)
         if config["image_size"] % multiple:
             problems.append(
                 f"image_size: {config['image_size']} does not suit the method {name}; "

@@ -1,9 +1,13 @@
-"""The training loop: pairs of noisy and clean images, mean squared error, Adam."""
+"""The training loop, which all recipes share: progress, history, checkpoints.
+
+What differs is a recipe, a file in `workflow/scripts/recipes/`: which images a step sees, the loss, the
+optimizer, and which weights are kept.
+"""
 
 import contextlib
 import ctypes
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,143 +15,187 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import mse_loss
 
 from common.files import replacing
 from common.job import InputError, Progress, log
+from common.noise_models import Noise
 
-BETAS, EPSILON = (0.9, 0.999), 1e-7  # Keras' Adam
-VALIDATION_SHARE = 0.2  # of the training arrays, their tail, as in the published experiment
 REPORT_STEPS = 20  # steps a line of the history stands for
 CHECKPOINT_SECONDS = 30
 EVALUATION_BATCH = 16
 
-State = dict[str, torch.Tensor]
+State = dict[str, Any]
+Draw = Callable[..., np.random.Generator]
 
 
 @dataclass
-class Recipe:
-    """How a network is trained; the configuration's `training` settings."""
+class Processor:
+    """Where networks run: the device, and the dtype of mixed precision (None for plain fp32)."""
 
-    steps: int
-    batch: int
-    learning_rate: float
-    keep: str
-    threads: int
-    precision: str
+    device: torch.device
+    autocast: torch.dtype | None = None
+
+    def output(self, network: nn.Module, noisy: torch.Tensor) -> torch.Tensor:
+        """Return the network's output in single precision."""
+        with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
+            return network(noisy).float()
+
+    def batch(self, images: np.ndarray) -> torch.Tensor:
+        """Return images of shape (N, H, W) as a tensor of shape (N, 1, H, W) on the device."""
+        return torch.from_numpy(np.asarray(images, dtype=np.float32)).unsqueeze(1).to(self.device)
+
+
+class Recipe:
+    """How a network is trained. Each file in `recipes/` has a subclass of that name.
+
+    Args:
+        network: Takes and returns tensors of shape (N, 1, H, W), values in [0, 1].
+        images: The arrays of the rule's input by name, each of shape (N, H, W).
+        noise: The noise setting.
+        settings: The configuration's `training` settings.
+        draw: Gives the random generator of a purpose, `draw("shuffle", epoch)`; so the randomness
+            of a step does not depend on how often the training was interrupted.
+        processor: Where to train.
+    """
+
+    optimizer: torch.optim.Optimizer
+
+    def __init__(
+        self,
+        network: nn.Module,
+        images: Mapping[str, np.ndarray],
+        noise: Noise,
+        settings: Mapping[str, Any],
+        draw: Draw,
+        processor: Processor,
+    ) -> None:
+        self.network = network.to(processor.device, memory_format=torch.channels_last)
+        self.images, self.noise, self.settings = images, noise, settings
+        self.draw, self.processor = draw, processor
+        self.steps: int = settings["steps"]
+        self.batch: int = settings["batch"]
+
+    def losses(self, step: int) -> tuple[torch.Tensor, torch.Tensor, int]:
+        """Return a step's loss, its mean squared error for the history, and its number of images.
+
+        `step` counts from 0.
+        """
+        raise NotImplementedError
+
+    def epoch(self, step: int) -> int:
+        """Return the number of times that all images were seen before this step."""
+        raise NotImplementedError
+
+    def before_update(self, step: int) -> None:
+        """Set what the optimizer needs for this step; the gradients are there."""
+
+    def after_update(self, step: int) -> None:
+        """Do what follows a step."""
+
+    def validation_loss(self, step: int) -> float | None:
+        """Return the loss of held-out images after this step, or None if none is due."""
+        return None
+
+    def kept(self) -> State:
+        """Return the weights that the trained network will have."""
+        raise NotImplementedError
+
+    def state(self) -> State:
+        """Return what a checkpoint needs besides the network and the optimizer."""
+        return {}
+
+    def restore(self, state: State) -> None:
+        """Take back what `state` returned."""
 
 
 @dataclass
 class Progressed:
-    """How far a training has come: all that is needed to go on with it exactly."""
+    """How far a training has come."""
 
     identity: str
     step: int = 0
     summed_loss: float = 0.0
     summed_images: int = 0
+    images: int = 0
+    seconds: float = 0.0
     history: list[dict[str, float | int | None]] = field(default_factory=list)
-    best_loss: float = float("inf")
-    best_state: State | None = None
 
 
-def train(
-    network: nn.Module,
-    noisy: np.ndarray,
-    clean: np.ndarray,
-    recipe: Recipe,
-    shuffled: Callable[[int, int], np.ndarray],
-    *,
-    device: torch.device,
-    autocast: torch.dtype | None,
-    checkpoint: Path,
-    identity: str,
-    name: str,
-) -> tuple[State, list[dict[str, float | int | None]]]:
-    """Train `network` in place, going on from `checkpoint` if it is of this very training.
+def train(recipe: Recipe, *, checkpoint: Path, identity: str, name: str) -> Progressed:
+    """Train the recipe's network in place, going on from `checkpoint` if it is of this training.
 
     Args:
-        network: Takes and returns tensors of shape (N, 1, H, W).
-        noisy: Its inputs, shape (N, H, W), values in [0, 1]. The last fifth only gives the
-            validation loss.
-        clean: The ground truth, of the same shape.
-        recipe: Number of steps, batch size and so on.
-        shuffled: Gives the order of `n` training images in an epoch: `shuffled(epoch, n)`.
-        device: Where to train.
-        autocast: Dtype of the mixed precision, None for plain fp32.
+        recipe: Says what a step is.
         checkpoint: File to save progress in about every 30 seconds; deleted by the caller.
         identity: What a checkpoint must carry to be gone on from.
         name: What the training is called in messages.
 
     Returns:
-        The kept weights, and a history with one line every 20 steps: `step`, `epoch`, `images`
-        (image passes so far), `loss` (mean since the line before) and `validation_loss` (at
-        the end of an epoch and of the training, else None).
+        How it went: `images` passed through the network, `seconds` it took (of processor time on a
+        CPU, else of the clock), and `history`, one line every 20 steps: `step`, `epoch`, `images`
+        so far, `loss` (mean squared error, mean since the line before) and `validation_loss` (in
+        steps that have one, else None).
 
     Raises:
         InputError: When the loss is no longer finite.
     """
-    training = int(len(noisy) * (1 - VALIDATION_SHARE))
-    steps_an_epoch = -(-training // recipe.batch)
-    network.to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate, betas=BETAS)
-    state = _resumed(checkpoint, identity, network, optimizer) or Progressed(identity)
+    clock = time.process_time if recipe.processor.device.type == "cpu" else time.monotonic
+    state = _resumed(checkpoint, identity, recipe) or Progressed(identity)
     if state.step:
         log.info("%s: goes on after step %d from its checkpoint", name, state.step)
     progress = Progress(name, recipe.steps, done=state.step)
-    saved = time.monotonic()
+    saved, started = time.monotonic(), clock() - state.seconds
 
     while state.step < recipe.steps:
-        epoch, within = divmod(state.step, steps_an_epoch)
-        if within == 0 or state.step == progress.first:
-            order = shuffled(epoch, training)
-        chosen = order[within * recipe.batch : (within + 1) * recipe.batch]
-
-        network.train()
-        with torch.autocast(device.type, autocast, enabled=autocast is not None):
-            output = network(_batch(noisy, chosen, device))
-        loss = mse_loss(output.float(), _batch(clean, chosen, device))
-        optimizer.zero_grad()
+        step = state.step
+        recipe.network.train()
+        loss, error, count = recipe.losses(step)
+        recipe.optimizer.zero_grad()
         loss.backward()
+        recipe.before_update(step)
+        recipe.optimizer.step()
+        recipe.after_update(step)
+
         state.step += 1
-        # Keras adds epsilon before the bias correction, PyTorch after it. The gradients of the
-        # first steps are as small as epsilon, so this matters.
-        optimizer.param_groups[0]["eps"] = EPSILON / (1 - BETAS[1] ** state.step) ** 0.5
-        optimizer.step()
-
-        state.summed_loss += loss.item() * len(chosen)
-        state.summed_images += len(chosen)
-        ends_epoch = state.step % steps_an_epoch == 0 or state.step == recipe.steps
-        if ends_epoch or state.step % REPORT_STEPS == 0:
-            _report(state, epoch)
-        if ends_epoch:
-            held_out = slice(training, None)
-            _validate(state, network, noisy[held_out], clean[held_out], device, autocast)
-        progress.advance(note=f"loss {loss.item():.5f}")
-        if time.monotonic() - saved > CHECKPOINT_SECONDS and state.step < recipe.steps:
-            _save(checkpoint, state, network, optimizer)
+        state.images += count
+        state.summed_loss += error.item() * count
+        state.summed_images += count
+        validation_loss = recipe.validation_loss(step)
+        last = state.step == recipe.steps
+        if state.step % REPORT_STEPS == 0 or validation_loss is not None or last:
+            _report(state, recipe.epoch(step), validation_loss)
+        progress.advance(note=f"loss {error.item():.5f}")
+        state.seconds = clock() - started
+        if time.monotonic() - saved > CHECKPOINT_SECONDS and not last:
+            _save(checkpoint, state, recipe)
             saved = time.monotonic()
-
-    kept = state.best_state if recipe.keep == "best" else _copied(network)
-    return kept, state.history
+    return state
 
 
 @torch.no_grad()
-def apply(
-    network: nn.Module,
-    images: np.ndarray,
-    device: torch.device,
-    autocast: torch.dtype | None = None,
-) -> np.ndarray:
+def apply(network: nn.Module, images: np.ndarray, processor: Processor) -> np.ndarray:
     """Return the network's output for images of shape (N, H, W), as float32 of that shape."""
     network.eval()
-    network.to(device, memory_format=torch.channels_last)
+    network.to(processor.device, memory_format=torch.channels_last)
     outputs = []
     for start in range(0, len(images), EVALUATION_BATCH):
-        chosen = np.arange(start, min(start + EVALUATION_BATCH, len(images)))
-        with torch.autocast(device.type, autocast, enabled=autocast is not None):
-            output = network(_batch(images, chosen, device))
-        outputs.append(output.float().squeeze(1).cpu().numpy())
+        batch = processor.batch(images[start : start + EVALUATION_BATCH])
+        outputs.append(processor.output(network, batch).squeeze(1).cpu().numpy())
     return np.concatenate(outputs)
+
+
+def copied(network: nn.Module) -> State:
+    """Return a copy of the network's weights, on the CPU."""
+    return {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
+
+
+def check_finite(what: str, loss: float, step: int) -> None:
+    """Raise an InputError that says what to change if a loss is not a finite number."""
+    if not np.isfinite(loss):
+        raise InputError(
+            f"the {what} is {loss} at step {step}: training diverged; "
+            "a smaller learning_rate or precision: fp32 may help"
+        )
 
 
 def keep_freed_memory() -> None:
@@ -163,70 +211,33 @@ def keep_freed_memory() -> None:
         libc.mallopt(trim_threshold, 2**31 - 1)
 
 
-def _batch(images: np.ndarray, chosen: np.ndarray, device: torch.device) -> torch.Tensor:
-    batch = torch.from_numpy(np.asarray(images[chosen], dtype=np.float32))
-    return batch.unsqueeze(1).to(device)
-
-
-def _report(state: Progressed, epoch: int) -> None:
+def _report(state: Progressed, epoch: int, validation_loss: float | None) -> None:
     loss = state.summed_loss / state.summed_images
-    _check_finite("loss", loss, state.step)
-    images = state.summed_images + (state.history[-1]["images"] if state.history else 0)
+    check_finite("loss", loss, state.step)
     state.history.append(
         {
             "step": state.step,
             "epoch": epoch,
-            "images": images,
+            "images": state.images,
             "loss": loss,
-            "validation_loss": None,
+            "validation_loss": validation_loss,
         }
     )
     state.summed_loss, state.summed_images = 0.0, 0
 
 
-def _check_finite(what: str, loss: float, step: int) -> None:
-    if not np.isfinite(loss):
-        raise InputError(
-            f"the {what} is {loss} at step {step}: training diverged; "
-            "a smaller learning_rate or precision: fp32 may help"
-        )
-
-
-def _validate(
-    state: Progressed,
-    network: nn.Module,
-    noisy: np.ndarray,
-    clean: np.ndarray,
-    device: torch.device,
-    autocast: torch.dtype | None,
-) -> None:
-    error = apply(network, noisy, device, autocast) - clean
-    loss = float(np.mean(np.square(error, dtype=np.float64)))
-    _check_finite("validation loss", loss, state.step)
-    state.history[-1]["validation_loss"] = loss
-    if loss < state.best_loss:
-        state.best_loss, state.best_state = loss, _copied(network)
-
-
-def _copied(network: nn.Module) -> State:
-    return {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
-
-
-def _save(
-    path: Path, state: Progressed, network: nn.Module, optimizer: torch.optim.Optimizer
-) -> None:
-    content: dict[str, Any] = {
+def _save(path: Path, state: Progressed, recipe: Recipe) -> None:
+    content = {
         "progressed": asdict(state),
-        "network": network.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        "network": recipe.network.state_dict(),
+        "optimizer": recipe.optimizer.state_dict(),
+        "recipe": recipe.state(),
     }
     with replacing(path) as temporary:
         torch.save(content, temporary)
 
 
-def _resumed(
-    path: Path, identity: str, network: nn.Module, optimizer: torch.optim.Optimizer
-) -> Progressed | None:
+def _resumed(path: Path, identity: str, recipe: Recipe) -> Progressed | None:
     """Load a checkpoint of the same training; say so and return None when it can't be used."""
     if not path.exists():
         return None
@@ -239,6 +250,7 @@ def _resumed(
     if state.identity != identity:
         log.info("%s is of another training: this one starts at the beginning", path)
         return None
-    network.load_state_dict(content["network"])
-    optimizer.load_state_dict(content["optimizer"])
+    recipe.network.load_state_dict(content["network"])
+    recipe.optimizer.load_state_dict(content["optimizer"])
+    recipe.restore(content["recipe"])
     return state

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from common.noise_models import Noise
+
 SETTINGS = {
     "properties": {
         "tail": {
@@ -21,9 +23,11 @@ SETTINGS = {
     "required": ["tail"],
 }
 IMAGE_SIZE_MULTIPLE = 4
+RECIPE = "published"
+USES: list[str] = []
 
 
-def build_network(settings: Mapping[str, Sequence[int]]) -> nn.Module:
+def build_network(settings: Mapping[str, Sequence[int]], noise: Noise) -> nn.Module:
     """Return the untrained network; `settings["tail"]` is (32, 16, 8) for most published rows."""
     return AutoEncoder(settings["tail"])
 

@@ -12,6 +12,7 @@ SETTINGS = {
     "properties": {"size": {"type": "integer", "minimum": 1, "description": "window, pixels"}},
     "required": ["size"],
 }
+USES: list[str] = []
 
 
 def denoise(

@@ -1,0 +1,292 @@
+"""The classical methods, and the choice of their settings."""
+
+import importlib
+import json
+import logging
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from jsonschema import Draft202012Validator
+from scipy.ndimage import gaussian_filter
+
+import tune_method
+from common.configuration import declarations
+from common.job import InputError
+from common.noise_models import clipped_mean, corrupt
+from common.seeds import generator
+from methods import bilateral, bm3d
+from score_images import scores
+from tune_method import at_the_end, tuned, validation_images
+
+GAUSSIAN = {"distribution": "gaussian", "factor": 0.1, "mean": 0, "std": 1}
+BIASED = {"distribution": "poisson", "factor": 0.1, "lambda": 2}
+METHODS = {
+    "median": {"size": 3},
+    "gaussian_filter": {"sigma": 1},
+    "bilateral": {"sigma_color": 0.4, "sigma_spatial": 1.5},
+    "total_variation": {"weight": 0.1, "tolerance": 2e-5},
+    "nl_means": {"sigma": 0.1, "h": 0.6, "patch_size": 5, "patch_distance": 5},
+    "wavelet": {"sigma": 0.1, "levels": 3},
+    "bm3d": {"sigma": 0.1, "profile": "lc"},
+}
+
+
+def shapes(count: int = 2) -> np.ndarray:
+    """Return images, higher than wide, of a slope, a white disc and a black bar."""
+    rows, columns = np.mgrid[:52, :40]
+    images = []
+    for number in range(count):
+        image = 0.3 + 0.3 * columns / 40
+        image[np.hypot(rows - 18 - number, columns - 20) < 11] = 1
+        image[38:44, 6 + number : 30] = 0
+        images.append(gaussian_filter(image, 0.7))
+    return np.array(images)
+
+
+def noisy_of(clean: np.ndarray, noise: dict) -> np.ndarray:
+    return corrupt(clean, noise, generator(1, "classical"))
+
+
+CLEAN = shapes()
+NOISY = noisy_of(CLEAN, GAUSSIAN)
+
+
+def denoise_of(method):
+    if method == "bm3d":
+        pytest.importorskip("bm3d")
+    return importlib.import_module(f"methods.{method}").denoise
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("method", METHODS)
+def test_method_improves_images_of_any_shape_and_leaves_its_input(method):
+    given = NOISY.copy()
+    denoised = denoise_of(method)(given, GAUSSIAN, METHODS[method])
+    np.testing.assert_array_equal(given, NOISY)
+    assert denoised.shape == CLEAN.shape
+    assert denoised.dtype == np.float64
+    assert denoised.min() >= 0
+    assert denoised.max() <= 1
+    better = scores(CLEAN, denoised) - scores(CLEAN, NOISY)
+    assert (better["ssim"] > 0.15).all()
+    assert (better["psnr"] > 3).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_method_denoises_each_image_by_itself(method):
+    denoise = denoise_of(method)
+    both = denoise(NOISY, GAUSSIAN, METHODS[method])
+    alone = denoise(NOISY[1:], GAUSSIAN, METHODS[method])
+    np.testing.assert_allclose(both[1:], alone, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("grey", [0.0, 0.5, 1.0])
+def test_method_keeps_what_has_no_noise(method, grey):
+    flat = np.full((1, 32, 40), grey)
+    denoised = denoise_of(method)(flat, GAUSSIAN, METHODS[method])
+    np.testing.assert_allclose(denoised, flat, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_method_declares_its_settings_and_that_it_only_sees_noisy_images(method):
+    declared = declarations("methods", method)
+    assert declared["USES"] == []
+    assert set(declared["SETTINGS"]["required"]) == set(METHODS[method])
+    schema = Draft202012Validator({"additionalProperties": False, **declared["SETTINGS"]})
+    schema.validate(METHODS[method])
+    for wrong in (0, -1):
+        assert not schema.is_valid({name: wrong for name in METHODS[method]})
+
+
+@pytest.mark.parametrize(
+    ("method", "setting", "other"),
+    [
+        ("median", "size", 5),
+        ("gaussian_filter", "sigma", 1.5),
+        ("bilateral", "sigma_color", 0.2),
+        ("bilateral", "sigma_spatial", 1),
+        ("total_variation", "weight", 0.2),
+        ("total_variation", "tolerance", 1e-6),
+        ("nl_means", "sigma", 0.2),
+        ("nl_means", "h", 0.3),
+        ("nl_means", "patch_size", 3),
+        ("nl_means", "patch_distance", 3),
+        ("wavelet", "sigma", 0.2),
+        ("wavelet", "levels", 1),
+        ("bm3d", "sigma", 0.2),
+        ("bm3d", "profile", "np"),
+    ],
+)
+def test_each_setting_has_an_effect(method, setting, other):
+    denoise, settings = denoise_of(method), METHODS[method]
+    change = denoise(NOISY, GAUSSIAN, settings) - denoise(
+        NOISY, GAUSSIAN, {**settings, setting: other}
+    )
+    assert np.abs(change).max() > 0.001
+
+
+@pytest.mark.parametrize(
+    ("method", "in_grey_levels"),
+    [
+        ("bilateral", "sigma_color"),
+        ("total_variation", "weight"),
+        ("nl_means", "sigma"),
+        ("wavelet", "sigma"),
+        ("bm3d", "sigma"),
+    ],
+)
+def test_setting_is_in_grey_levels(method, in_grey_levels):
+    denoise, settings = denoise_of(method), METHODS[method]
+    halved = {**settings, in_grey_levels: settings[in_grey_levels] / 2}
+    denoised = denoise(NOISY, GAUSSIAN, settings)
+    inside = (denoised > 0.01) & (denoised < 0.99)  # not clipped
+    np.testing.assert_allclose(
+        2 * denoise(NOISY / 2, GAUSSIAN, halved)[inside], denoised[inside], rtol=0, atol=1e-5
+    )
+
+
+def test_bilateral_filter_is_gaussian_when_it_ignores_grey_levels():
+    settings = {"sigma_color": 1e6, "sigma_spatial": 1.5}
+    radius = {"radius": 5, "axes": (1, 2)}  # three standard deviations, rounded up
+    np.testing.assert_allclose(
+        bilateral.denoise(NOISY, GAUSSIAN, settings), gaussian_filter(NOISY, 1.5, **radius)
+    )
+
+
+def test_bilateral_filter_keeps_edges_higher_than_its_sigma():
+    step = np.zeros((1, 20, 20))
+    step[:, :, 9:] = 0.8
+    settings = {"sigma_color": 0.1, "sigma_spatial": 2}
+    np.testing.assert_allclose(bilateral.denoise(step, GAUSSIAN, settings), step, atol=1e-10)
+    settings["sigma_color"] = 0.4
+    weight = np.exp(-0.5 * (0.8 / 0.4) ** 2)  # of a neighbour beyond the edge
+    ideal = 0.8 * 1 / (1 + weight)  # just inside, were there as many on both sides
+    assert ideal < bilateral.denoise(step, GAUSSIAN, settings)[0, 10, 9] < 0.8
+
+
+def test_bm3d_that_is_not_installed_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "bm3d", None)
+    with pytest.raises(InputError, match=r"pip install -r requirements-bm3d\.txt"):
+        bm3d.denoise(NOISY, GAUSSIAN, METHODS["bm3d"])
+
+
+def mix(noisy: np.ndarray, noise: dict, settings: dict) -> np.ndarray:
+    """Be right to the degree of `truth`, and wrong by `shift`."""
+    return settings["truth"] * CLEAN + (1 - settings["truth"]) * noisy + settings["shift"]
+
+
+def test_tuning_finds_the_best_candidate_and_sorts_the_others():
+    grid = {"truth": [0.2, 0.9, 0.6], "shift": [0.3, 0]}
+    results = tuned(mix, grid, {}, CLEAN, NOISY, GAUSSIAN)
+    assert results[0]["settings"] == {"truth": 0.9, "shift": 0}
+    assert len(results) == 6
+    values = [result["ssim"] for result in results]
+    assert values == sorted(values, reverse=True)
+    assert results[-1]["settings"] == {"truth": 0.2, "shift": 0.3}
+    worst = scores(CLEAN, 0.2 * CLEAN + 0.8 * NOISY + 0.3)["ssim"].mean()
+    assert values[-1] == pytest.approx(worst)
+
+
+def test_tuning_hands_on_given_settings_and_the_noise():
+    def denoise(noisy, noise, settings):
+        assert noise == GAUSSIAN
+        return mix(noisy, noise, settings)
+
+    results = tuned(denoise, {"truth": [0.5]}, {"shift": 0}, CLEAN, NOISY, GAUSSIAN)
+    assert [result["settings"] for result in results] == [{"truth": 0.5}]
+
+
+def test_equals_keep_the_order_of_the_grid():
+    def blind(noisy, noise, settings):
+        return noisy
+
+    grid = {"b": [3, 1, 2], "a": ["y", "x"]}
+    settings = [r["settings"] for r in tuned(blind, grid, {}, CLEAN, NOISY, GAUSSIAN)]
+    assert settings == [{"b": b, "a": a} for b in (3, 1, 2) for a in ("y", "x")]
+
+
+def test_inversion_improves_what_biased_noise_shifts():
+    noisy = noisy_of(CLEAN, BIASED)
+    denoise = importlib.import_module("methods.gaussian_filter").denoise
+    grid = {"sigma": [1, 2]}
+    plain, inverted = (
+        tuned(denoise, grid, {}, CLEAN, noisy, BIASED, inversion)[0]["ssim"]
+        for inversion in (False, True)
+    )
+    assert inverted > plain + 0.02
+
+
+def test_inversion_is_that_of_the_noise_model():
+    def mean(noisy, noise, settings):
+        return np.interp(CLEAN, *clipped_mean(noise))
+
+    noisy = noisy_of(CLEAN, BIASED)
+    results = tuned(mean, {"a": [0]}, {}, CLEAN, noisy, BIASED, inversion=True)
+    assert results[0]["ssim"] > 0.9999
+    assert tuned(mean, {"a": [0]}, {}, CLEAN, noisy, BIASED)[0]["ssim"] < 0.99
+
+
+def test_best_values_at_the_end_of_a_list_are_named():
+    grid = {"a": [2, 1, 3], "b": [1, 2], "c": ["x", "y", "z"], "d": [0.1, 0.5, 0.9]}
+    assert at_the_end({"a": 3, "b": 2, "c": "z", "d": 0.1}, grid) == ["a", "d"]
+    assert at_the_end({"a": 1, "b": 1, "c": "x", "d": 0.5}, grid) == ["a"]
+    assert at_the_end({"a": 2, "b": 1, "c": "x", "d": 0.5}, grid) == []
+
+
+def test_validation_images_are_spread_over_the_last_fifth():
+    assert validation_images(3) == [2]
+    assert validation_images(20) == [16, 17, 18, 19]
+    chosen = validation_images(320)
+    assert len(chosen) == 16
+    assert (chosen[0], chosen[-1]) == (256, 319)
+    assert set(np.diff(chosen)) == {4, 5}
+
+
+@pytest.fixture
+def job(tmp_path):
+    """A job that tunes the Gaussian filter on images of which the last fifth are real shapes."""
+    images = np.zeros((10, *CLEAN.shape[1:]))
+    images[8:] = CLEAN
+    np.save(tmp_path / "train.npy", images)
+    return SimpleNamespace(
+        input=SimpleNamespace(images=str(tmp_path / "train.npy")),
+        output=SimpleNamespace(tuning=str(tmp_path / "tuning" / "gaussian.json")),
+        wildcards=SimpleNamespace(noise="gaussian", method="smooth"),
+        params=SimpleNamespace(
+            plugin="gaussian_filter",
+            settings={},
+            grid={"sigma": [0.3, 1, 4]},
+            inversion=False,
+            noise=GAUSSIAN,
+            seed=7,
+        ),
+    )
+
+
+def test_job_writes_what_tuning_finds_on_its_own_noise(job, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        tune_method.main(job)
+    found = json.loads((tmp_path / "tuning" / "gaussian.json").read_text())
+    noisy = np.stack(
+        [
+            corrupt(image, GAUSSIAN, generator(7, "tune", "gaussian", index))
+            for index, image in zip((8, 9), CLEAN, strict=True)
+        ]
+    )
+    denoise = importlib.import_module("methods.gaussian_filter").denoise
+    assert found == tuned(denoise, job.params.grid, {}, CLEAN, noisy, GAUSSIAN)
+    assert found[0]["settings"] == {"sigma": 1}
+    assert not caplog.records
+
+
+def test_job_warns_when_the_grid_is_too_narrow(job, caplog):
+    job.params.grid = {"sigma": [2, 3, 4]}
+    with caplog.at_level(logging.WARNING):
+        tune_method.main(job)
+    (record,) = caplog.records
+    assert "gaussian/smooth: the best sigma, 2, is at the end of its list [2, 3, 4]" in (
+        record.getMessage()
+    )

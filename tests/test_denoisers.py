@@ -1,0 +1,309 @@
+"""The denoisers that are trained with fresh noise: their networks, their recipes, what they gain."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+from skimage.metrics import structural_similarity as reference
+from torch import nn
+
+from common.configuration import declarations, plugins
+from common.noise_models import corrupt, invert_clipping
+from common.seeds import generator
+from common.training import Processor, apply, train
+from methods import autoencoder, dncnn, noise2noise, noise2void, unet, unet_lattice
+from recipes.noise2noise import Noise2Noise
+from recipes.noise2void import NEIGHBOURS, Noise2Void, with_hidden_pixels
+from recipes.supervised import Supervised, flipped, rate_at, structural_similarity
+from score_images import scores
+from train_denoiser import recipe_class
+
+GAUSSIAN = {"distribution": "gaussian", "factor": 0.2, "mean": 1, "std": 1}
+POISSON = {"distribution": "poisson", "factor": 0.2, "lambda": 1}
+CPU = Processor(torch.device("cpu"))
+SMALL = {"widths": [8, 16], "blocks": 1}
+
+
+def smooth_images(count: int, size: int = 32, name: str = "train") -> np.ndarray:
+    """Blobs of all greys with sharp edges here and there, shape (count, size, size)."""
+    rng = generator(1, "smooth images", name)
+    blobs = gaussian_filter(rng.normal(size=(count, size, size)), (0, 4, 4))
+    edges = gaussian_filter(rng.normal(size=(count, size, size)), (0, 6, 6)) > 0
+    blobs = blobs / (4 * blobs.std()) + 0.35 + 0.3 * edges
+    return np.clip(blobs, 0.02, 0.98)
+
+
+def draw(*purpose):
+    return generator(3, *purpose)
+
+
+def trained(folder: Path, plugin, settings, noise, steps=150):
+    """Return the plug-in's network, trained on smooth images."""
+    clean = smooth_images(24)
+    torch.manual_seed(0)
+    network = plugin.build_network(settings, noise)
+    images = {"clean": clean}
+    if plugin.RECIPE == "published":
+        images["noisy"] = corrupt(clean, noise, draw("pairs"))
+    training = {"steps": steps, "batch": 4, "learning_rate": 3e-3, "keep": "last"}
+    recipe = recipe_class(plugin.RECIPE)(network, images, noise, training, draw, CPU)
+    train(recipe, checkpoint=folder / "c.pt", identity="test", name="test")
+    network.load_state_dict(recipe.kept())
+    return network
+
+
+@pytest.mark.parametrize(
+    ("plugin", "settings", "noise", "inversion"),
+    [
+        (autoencoder, {"tail": [8]}, GAUSSIAN, False),
+        (unet, SMALL, GAUSSIAN, False),
+        (unet, SMALL, {"distribution": "poisson_gaussian", "dose": 20, "electronic": 0.1}, False),
+        (unet_lattice, SMALL, POISSON, False),
+        (dncnn, {"depth": 4, "width": 8}, GAUSSIAN, False),
+        (noise2noise, SMALL, GAUSSIAN, True),
+        (noise2void, SMALL, GAUSSIAN, True),
+    ],
+)
+def test_each_trained_denoiser_improves_on_its_input(tmp_path, plugin, settings, noise, inversion):
+    steps = 600 if plugin is autoencoder else 150  # its sigmoids start on a plateau
+    network = trained(tmp_path, plugin, settings, noise, steps)
+    clean = smooth_images(8, name="test")
+    noisy = corrupt(clean, noise, draw("test"))
+    denoised = apply(network, noisy, CPU)
+    if inversion:
+        denoised = invert_clipping(denoised, noise)
+    before, after = scores(clean, noisy).mean(), scores(clean, denoised).mean()
+    assert after["psnr"] > before["psnr"] + 3
+    assert after["ssim"] > before["ssim"] + 0.1
+    assert denoised.shape == clean.shape
+    assert denoised.min() >= 0
+    assert denoised.max() <= 1
+
+
+def test_every_trained_plugin_is_tested_above():
+    tested = {"autoencoder", "unet", "unet_lattice", "dncnn", "noise2noise", "noise2void"}
+    found = {
+        name for name in plugins("methods") if "build_network" in declarations("methods", name)
+    }
+    assert found == tested
+
+
+def test_similarity_is_scikit_images():
+    rng = generator(1, "similarity")
+    x, y = rng.random((2, 3, 40, 33))
+    y = 0.7 * x + 0.3 * y
+    expected = np.mean([reference(a, b, data_range=1) for a, b in zip(x, y, strict=True)])
+    ours = structural_similarity(*(torch.from_numpy(a).unsqueeze(1) for a in (x, y)))
+    assert ours.item() == pytest.approx(expected, abs=1e-12)
+
+
+def test_unet_starts_as_the_linear_estimate_and_is_symmetric_in_the_end():
+    torch.manual_seed(0)
+    network = unet.build_network({"widths": [4, 6, 8], "blocks": 2}, GAUSSIAN)
+    noisy = torch.rand(2, 1, 32, 48)
+    network.train()
+    torch.testing.assert_close(network(noisy), network.slope * noisy + network.offset)
+    nn.init.normal_(network.network.tail.weight, std=0.1)
+    network.eval()
+    torch.testing.assert_close(network(noisy.flip(-1)), network(noisy).flip(-1))
+    network.train()
+    assert not torch.allclose(network(noisy.flip(-1)), network(noisy).flip(-1), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("widths", "blocks", "parameters"),
+    [([8], 1, 3_500), ([32, 64, 128, 192], 1, 2_387_364)],
+)
+def test_unet_shapes(widths, blocks, parameters):
+    network = unet.build_network({"widths": widths, "blocks": blocks}, GAUSSIAN)
+    assert sum(p.numel() for p in network.parameters()) == parameters
+    assert network(torch.rand(2, 1, 32, 16)).shape == (2, 1, 32, 16)
+
+
+def test_unet_finds_saturated_pixels():
+    network = unet.build_network(SMALL, GAUSSIAN)
+    noisy = torch.tensor([0.0, 0.3, 1.0]).view(1, 1, 1, 3)
+    seen = network.inputs(noisy)[0, :, 0].tolist()
+    assert seen == [pytest.approx([0, 0.3, 1]), [0, 0, 1], [1, 0, 0]]
+
+
+def test_dncnn_has_the_published_size():
+    network = dncnn.build_network({"depth": 17, "width": 64}, {})
+    convolutions = [layer for layer in network.noise if isinstance(layer, nn.Conv2d)]
+    assert len(convolutions) == 17
+    weights = 9 * 64 + 15 * 9 * 64 * 64 + 9 * 64
+    assert sum(layer.weight.numel() for layer in convolutions) == weights
+    assert sum(isinstance(layer, nn.BatchNorm2d) for layer in network.noise) == 15
+    assert network(torch.rand(1, 1, 20, 24)).shape == (1, 1, 20, 24)
+
+
+@pytest.mark.parametrize("lam", [1, 5])
+def test_lattice_step_is_exact_where_the_guess_is_near(lam):
+    """A guess that is off by less than half a factor leads to the very clean value."""
+    clean = smooth_images(2, name="lattice")
+    noisy = corrupt(clean, POISSON | {"lambda": lam}, draw("lattice"))
+    off = draw("off").uniform(-0.09, 0.09, clean.shape)
+    tensors = [torch.from_numpy(a).unsqueeze(1) for a in (noisy, clean + off)]
+    sure = torch.full_like(tensors[0], 1e4)
+    found = unet_lattice.lattice_mean(*tensors, sure, 0.2).squeeze(1).numpy()
+    free = noisy < 1
+    assert 0.01 < free.mean() < 0.9
+    np.testing.assert_allclose(found[free], clean[free], atol=1e-9)
+    np.testing.assert_array_equal(found[~free], (clean + off)[~free])
+
+
+def test_lattice_mean_weighs_the_candidates_by_the_guess():
+    noisy, guess, precision = (
+        torch.full((1, 1, 1, 1), v, dtype=torch.float64) for v in (0.5, 0.35, 5)
+    )
+    candidates = np.array([0.5, 0.3, 0.1])  # the next would be negative
+    weights = np.exp(-0.5 * (5 * (candidates - 0.35)) ** 2)
+    expected = (weights * candidates).sum() / weights.sum()
+    found = unet_lattice.lattice_mean(noisy, guess, precision, 0.2).item()
+    assert found == pytest.approx(expected, abs=1e-6)
+    nearest = unet_lattice.lattice_mean(noisy, guess, 1e4 * precision, 0.2).item()
+    assert nearest == pytest.approx(0.3, abs=1e-6)
+
+
+def recipe_of(kind, steps=12, batch=4, clean=None, noise=GAUSSIAN, network=None):
+    clean = smooth_images(10, 16) if clean is None else clean
+    training = {"steps": steps, "batch": batch, "learning_rate": 1e-3}
+    torch.manual_seed(0)
+    network = network or unet.build_network({"widths": [4], "blocks": 1}, noise)
+    return kind(network, {"clean": clean}, noise, training, draw, CPU)
+
+
+def test_each_image_is_seen_once_before_any_is_seen_again():
+    recipe = recipe_of(Supervised, batch=4)
+    seen = np.concatenate([recipe.chosen(step) for step in range(5)])
+    assert sorted(seen[:10]) == sorted(seen[10:]) == list(range(10))
+    assert seen[:10].tolist() != seen[10:].tolist()
+    assert [recipe.epoch(step) for step in range(6)] == [0, 0, 0, 1, 1, 2]
+    again = recipe_of(Supervised, batch=4)
+    np.testing.assert_array_equal(again.chosen(3), recipe.chosen(3))  # asked for out of turn
+
+
+def test_supervised_noise_is_fresh_in_each_step_and_the_same_in_each_process():
+    recipe = recipe_of(Supervised, batch=10)
+    first, second = recipe.pair(0), recipe.pair(1)
+    assert not np.array_equal(first[0], second[0])
+    np.testing.assert_array_equal(recipe_of(Supervised, batch=10).pair(1)[0], second[0])
+    clean = smooth_images(10, 16)
+    order = recipe.chosen(0)
+    straight = np.array_equal
+    mirrored = [straight(a, clean[i][:, ::-1]) for a, i in zip(first[1], order, strict=True)]
+    same = [straight(a, clean[i]) for a, i in zip(first[1], order, strict=True)]
+    assert all(m != s for m, s in zip(mirrored, same, strict=True))
+    assert any(mirrored)
+    assert any(same)
+
+
+def test_flips_keep_pairs_together():
+    pairs = np.arange(2 * 3 * 4 * 5).reshape(3, 2, 4, 5)
+    out = flipped(pairs, np.random.default_rng(1))
+    for before, after in zip(pairs, out, strict=True):
+        assert np.array_equal(after, before) or np.array_equal(after, before[..., ::-1])
+
+
+def test_noise2noise_sees_two_fixed_exposures_and_never_the_clean_image():
+    recipe = recipe_of(Noise2Noise, batch=10)
+    assert list(recipe.images) == ["exposures"]
+    exposures = recipe.images["exposures"]
+    assert exposures.shape == (10, 2, 16, 16)
+    clean = smooth_images(10, 16)
+    assert all(abs(exposures[:, k] - clean).max() > 0.1 for k in (0, 1))
+    firsts = set()
+    for step in range(6):
+        order, (noisy, target) = recipe.chosen(step), recipe.pair(step)
+        for index, a, b in zip(order, noisy, target, strict=True):
+            known = [exposures[index, k][:, ::f] for k in (0, 1) for f in (1, -1)]
+            found = [next(n for n, e in enumerate(known) if np.array_equal(e, x)) for x in (a, b)]
+            assert abs(found[0] - found[1]) == 2  # the other exposure, flipped alike
+            firsts.add((index, found[0] // 2))
+    assert {k for _, k in firsts} == {0, 1}
+
+
+def test_noise2void_hides_the_pixels_that_it_asks_for():
+    images = generator(1, "hidden").random((4, 40, 50))
+    hidden, mask = with_hidden_pixels(images, generator(2, "hidden"))
+    assert mask.mean() == pytest.approx(1 / 32, rel=0.2)
+    np.testing.assert_array_equal(hidden[~mask], images[~mask])
+    assert (hidden[mask] != images[mask]).all()
+    for n, y, x in np.argwhere(mask):
+        near = images[n, max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3]
+        assert hidden[n, y, x] in near
+    assert (0, 0) not in NEIGHBOURS
+
+
+def test_noise2void_loss_is_blind_to_the_pixels_it_shows():
+    class Identity(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one = nn.Parameter(torch.ones(1))
+
+        def forward(self, x):
+            return self.one * x
+
+    recipe = recipe_of(Noise2Void, network=Identity())
+    assert recipe.images["exposures"].shape == (10, 16, 16)
+    loss, error, count = recipe.losses(0)
+    assert count == 4
+    # Only hidden pixels count: those that are shown are answered without any error.
+    assert loss.item() > 0.01
+    assert error.item() == loss.item()
+
+
+def test_learning_rate_warms_up_and_falls_to_nothing():
+    assert rate_at(0) < 0.05
+    assert rate_at(0.05) == pytest.approx(1)
+    assert rate_at(0.525) == pytest.approx(0.5)
+    assert rate_at(1) == pytest.approx(0, abs=1e-12)
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.mark.parametrize("kind", [Supervised, Noise2Noise, Noise2Void])
+def test_interrupted_training_ends_bit_identical(tmp_path, monkeypatch, kind):
+    whole = recipe_of(kind)
+    done = train(whole, checkpoint=tmp_path / "none.pt", identity="test", name="test")
+
+    count = []
+
+    def advance(*_, **__):
+        count.append(1)
+        if len(count) == 6:
+            raise Interrupted
+
+    with monkeypatch.context() as patch:
+        patch.setattr("common.training.CHECKPOINT_SECONDS", -1)
+        patch.setattr("common.training.Progress.advance", advance)
+        with pytest.raises(Interrupted):
+            train(recipe_of(kind), checkpoint=tmp_path / "c.pt", identity="test", name="test")
+    resumed = recipe_of(kind)
+    rest = train(resumed, checkpoint=tmp_path / "c.pt", identity="test", name="test")
+    assert rest.history == done.history
+    assert rest.images == done.images == 48
+    kept = whole.kept()
+    assert all(torch.equal(kept[key], value) for key, value in resumed.kept().items())
+
+
+def test_kept_weights_are_the_moving_average():
+    recipe = recipe_of(Supervised, steps=50)  # a tenth is five steps: the decay is .8
+    expected = None
+    for step in range(4):
+        with torch.no_grad():
+            for parameter in recipe.network.parameters():
+                parameter += step + 1
+        recipe.after_update(step)
+        now = next(iter(recipe.network.parameters())).detach().clone()
+        expected = now if expected is None else 0.8 * expected + 0.2 * now
+    torch.testing.assert_close(next(iter(recipe.kept().values())), expected)
+
+
+def test_no_test_image_is_an_input_of_training():
+    for name in plugins("recipes"):
+        assert declarations("recipes", name)["DATA"] in ("pairs", "clean")

@@ -1,0 +1,21 @@
+"""Impulse noise: some pixels become black or white."""
+
+import numpy as np
+
+SETTINGS = {
+    "properties": {
+        "share": {
+            "type": "number",
+            "minimum": 0,
+            "maximum": 1,
+            "description": "of the pixels, half of which become 0 and half 1",
+        },
+    },
+    "required": ["share"],
+}
+
+
+def draw(image: np.ndarray, rng: np.random.Generator, *, share: float) -> np.ndarray:
+    """Return the image with each pixel replaced with probability `share`."""
+    drawn = rng.random(image.shape)
+    return np.where(drawn < share, (drawn < share / 2).astype(float), image)

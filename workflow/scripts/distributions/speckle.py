@@ -1,0 +1,15 @@
+"""Multiplicative noise of a normal distribution."""
+
+import numpy as np
+
+SETTINGS = {
+    "properties": {
+        "std": {"type": "number", "minimum": 0, "description": "of a factor of mean 1"},
+    },
+    "required": ["std"],
+}
+
+
+def draw(image: np.ndarray, rng: np.random.Generator, *, std: float) -> np.ndarray:
+    """Return `image * n`, n normal with mean 1 and independent in each pixel."""
+    return image * rng.normal(1, std, image.shape)

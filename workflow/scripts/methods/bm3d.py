@@ -1,0 +1,60 @@
+"""BM3D: filters stacks of similar patches in a transform domain, twice.
+
+Dabov, Foi, Katkovnik and Egiazarian, IEEE Transactions on Image Processing 16, 2007; Mäkinen, Azzari
+and Foi, the same 29, 2020: their own package `bm3d` from the registry. Its licence allows
+non-commercial use alone, so it is no requirement of the workflow:
+`pip install -r requirements-bm3d.txt`.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from common.job import InputError
+
+SETTINGS = {
+    "properties": {
+        "sigma": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "description": "assumed standard deviation of the noise, grey levels of [0, 1]",
+        },
+        "profile": {
+            "enum": ["np", "lc", "vn"],
+            "description": "normal, of low complexity (three times as fast), for heavy noise",
+        },
+    },
+    "required": ["sigma", "profile"],
+}
+USES: list[str] = []
+PROFILES = {"np": "BM3DProfile", "lc": "BM3DProfileLC", "vn": "BM3DProfileVN"}
+
+
+def denoise(
+    noisy: np.ndarray, noise: Mapping[str, float | str], settings: Mapping[str, float | str]
+) -> np.ndarray:
+    """Return what BM3D makes of the images.
+
+    Args:
+        noisy: Images, shape (N, H, W), values in [0, 1].
+        noise: The noise setting; not used.
+        settings: `sigma` in grey levels, and the `profile`.
+
+    Returns:
+        The denoised images, of the same shape, clipped to [0, 1].
+
+    Raises:
+        InputError: When the package is not installed.
+    """
+    try:
+        import bm3d
+    except ImportError as error:
+        raise InputError(
+            "the method bm3d needs the package of this name, whose licence allows non-commercial "
+            "use alone; install it with: pip install -r requirements-bm3d.txt"
+        ) from error
+
+    profile = getattr(bm3d, PROFILES[settings["profile"]])()
+    profile.num_threads = 1  # with more, results differ in the last digits from run to run
+    denoised = [bm3d.bm3d(image, settings["sigma"], profile) for image in noisy]
+    return np.clip(denoised, 0, 1)

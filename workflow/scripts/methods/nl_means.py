@@ -1,0 +1,55 @@
+"""Non-local means: averages the pixels whose surroundings look alike.
+
+Buades, Coll and Morel, A non-local algorithm for image denoising, CVPR 2005; scikit-image's
+`denoise_nl_means` in its fast mode (Froment, Image Processing On Line 4, 2014), which subtracts what
+noise of standard deviation `sigma` adds to the distance of two patches.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from skimage.restoration import denoise_nl_means
+
+SETTINGS = {
+    "properties": {
+        "sigma": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "description": "assumed standard deviation of the noise, grey levels of [0, 1]",
+        },
+        "h": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "description": "distance of patches at which their weight falls, in units of sigma",
+        },
+        "patch_size": {"type": "integer", "minimum": 1, "description": "side, pixels"},
+        "patch_distance": {
+            "type": "integer",
+            "minimum": 1,
+            "description": "how far patches are searched, pixels",
+        },
+    },
+    "required": ["sigma", "h", "patch_size", "patch_distance"],
+}
+USES: list[str] = []
+
+
+def denoise(
+    noisy: np.ndarray, noise: Mapping[str, float | str], settings: Mapping[str, float]
+) -> np.ndarray:
+    """Return for each pixel the average of those with similar patches around them.
+
+    Args:
+        noisy: Images, shape (N, H, W), values in [0, 1].
+        noise: The noise setting; not used.
+        settings: `sigma` in grey levels, `h` in units of it, `patch_size` and `patch_distance`
+            in pixels.
+
+    Returns:
+        The denoised images, of the same shape; borders are reflected.
+    """
+    sigma, strength = settings["sigma"], settings["h"] * settings["sigma"]
+    size, distance = settings["patch_size"], settings["patch_distance"]
+    return np.stack(
+        [denoise_nl_means(image, size, distance, strength, sigma=sigma) for image in noisy]
+    )

@@ -1,0 +1,130 @@
+"""A small residual U-Net, trained on clean images with noise drawn anew in each step.
+
+Uses the noise model (to draw noise, and for a first guess of each pixel) and clean images.
+"""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import pixel_shuffle, pixel_unshuffle, relu
+
+from common.noise_models import Noise, linear_estimate
+
+RECIPE = "supervised"
+USES = ["noise model"]
+SETTINGS = {
+    "properties": {
+        "widths": {
+            "type": "array",
+            "items": {"type": "integer", "minimum": 1},
+            "minItems": 1,
+            "maxItems": 4,
+            "description": "channels at 1/2, 1/4, 1/8 ... of the image's resolution",
+        },
+        "blocks": {
+            "type": "integer",
+            "minimum": 1,
+            "description": "residual blocks at each resolution, on the way down and on the way up",
+        },
+    },
+    "required": ["widths", "blocks"],
+}
+IMAGE_SIZE_MULTIPLE = 16
+
+
+def build_network(settings: Mapping[str, Any], noise: Noise) -> nn.Module:
+    """Return the untrained network for one noise setting."""
+    return Denoiser(settings, noise)
+
+
+class Denoiser(nn.Module):
+    """Adds what a U-Net finds to the best linear guess of each pixel.
+
+    Takes and returns images of shape (N, 1, H, W), values in [0, 1]. The U-Net sees the noisy image
+    and where it is saturated. Once trained, it answers with the mean of an image's answer and its
+    mirror image's.
+    """
+
+    INPUTS, OUTPUTS = 3, 1  # channels of the U-Net
+
+    def __init__(self, settings: Mapping[str, Any], noise: Noise) -> None:
+        super().__init__()
+        self.slope, self.offset = linear_estimate(noise)
+        self.network = UNet(self.INPUTS, self.OUTPUTS, settings["widths"], settings["blocks"])
+
+    def forward(self, noisy: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            return self.estimate(noisy)
+        mean = (self.estimate(noisy) + self.estimate(noisy.flip(-1)).flip(-1)) / 2
+        return mean.clamp(0, 1)
+
+    def estimate(self, noisy: torch.Tensor) -> torch.Tensor:
+        guess = self.slope * noisy + self.offset
+        return guess + self.network(self.inputs(noisy))
+
+    def inputs(self, noisy: torch.Tensor) -> torch.Tensor:
+        """Return what the U-Net sees, shape (N, C, H, W)."""
+        return torch.cat([noisy, (noisy >= 1).to(noisy.dtype), (noisy <= 0).to(noisy.dtype)], 1)
+
+
+class UNet(nn.Module):
+    """Residual blocks at falling and then at rising resolution, with additions between the two.
+
+    The image enters and leaves with 2 x 2 pixels as channels. The last convolution, and the last one
+    of each block, start at zero, so that the untrained network returns zeros.
+
+    Args:
+        inputs: Channels of the input.
+        outputs: Channels of the output.
+        widths: Channels at each resolution, the finest (half the image's) first.
+        blocks: Residual blocks at each resolution; at the coarsest, twice as many.
+    """
+
+    def __init__(self, inputs: int, outputs: int, widths: list[int], blocks: int) -> None:
+        super().__init__()
+        levels = list(pairwise(widths))
+
+        def stage(width: int, count: int = blocks) -> nn.Module:
+            return nn.Sequential(*(Block(width) for _ in range(count)))
+
+        self.head = nn.Conv2d(4 * inputs, widths[0], 3, padding=1)
+        self.encoder = nn.ModuleList(stage(fine) for fine, _ in levels)
+        self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in levels)
+        self.bottom = stage(widths[-1], 2 * blocks)
+        self.up = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in levels)
+        self.decoder = nn.ModuleList(stage(fine) for fine, _ in levels)
+        self.tail = zeros(nn.Conv2d(widths[0], 4 * outputs, 3, padding=1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.head(pixel_unshuffle(x, 2))
+        skipped = []
+        for encode, down in zip(self.encoder, self.down, strict=True):
+            x = encode(x)
+            skipped.append(x)
+            x = down(x)
+        x = self.bottom(x)
+        for up, decode in zip(reversed(self.up), reversed(self.decoder), strict=True):
+            x = decode(pixel_shuffle(up(x), 2) + skipped.pop())
+        return pixel_shuffle(self.tail(x), 2)
+
+
+class Block(nn.Module):
+    """Adds to its input what two convolutions make of it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = zeros(nn.Conv2d(width, width, 3, padding=1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.second(relu(self.first(relu(x))))
+
+
+def zeros(layer: nn.Conv2d) -> nn.Conv2d:
+    """Return the layer with weights and biases of zero."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

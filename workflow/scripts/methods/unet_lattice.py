@@ -1,0 +1,81 @@
+"""The U-Net with the lattice step: exploits how the published Poisson noise is made.
+
+That noise adds whole multiples of a known factor. So a pixel y that is not saturated was y, or
+y - factor, or y - 2 factor ... before, to the last digit, and all that is left to find is which one.
+Nothing like that holds for clinical noise: this says how far the published noise model can be
+exploited, not how well radiographs can be denoised.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import softplus
+
+from common.noise_models import Noise
+from methods.unet import IMAGE_SIZE_MULTIPLE as IMAGE_SIZE_MULTIPLE
+from methods.unet import SETTINGS as SETTINGS
+from methods.unet import Denoiser
+
+RECIPE = "supervised"
+USES = ["noise model"]
+DISTRIBUTIONS = ["poisson"]  # the only noise settings that it is for
+EXPLOITS_LATTICE = True
+FIRST_PRECISION = 10.0  # of the untrained network: a standard deviation of .1
+TOLERANCE = 1e-3  # grey levels, for rounding
+
+
+def build_network(settings: Mapping[str, Any], noise: Noise) -> nn.Module:
+    """Return the untrained network for one noise setting of the Poisson distribution."""
+    return LatticeDenoiser(settings, noise)
+
+
+class LatticeDenoiser(Denoiser):
+    """Estimates each pixel and how sure that is; answers with the mean of the lattice's candidates.
+
+    The U-Net also sees where a pixel lies between two lattice points (as sine and cosine), which
+    noise leaves as it was.
+    """
+
+    INPUTS, OUTPUTS = 5, 2
+
+    def __init__(self, settings: Mapping[str, Any], noise: Noise) -> None:
+        super().__init__(settings, noise)
+        self.factor = float(noise["factor"])
+
+    def inputs(self, noisy: torch.Tensor) -> torch.Tensor:
+        phase = 2 * math.pi / self.factor * noisy
+        return torch.cat([super().inputs(noisy), phase.sin(), phase.cos()], 1)
+
+    def estimate(self, noisy: torch.Tensor) -> torch.Tensor:
+        found, certainty = self.network(self.inputs(noisy)).float().split(1, dim=1)
+        guess = self.slope * noisy + self.offset + found
+        precision = softplus(certainty + math.log(math.expm1(FIRST_PRECISION)))
+        return lattice_mean(noisy, guess, precision, self.factor)
+
+
+def lattice_mean(
+    noisy: torch.Tensor, guess: torch.Tensor, precision: torch.Tensor, factor: float
+) -> torch.Tensor:
+    """Return the mean of the clean values that a pixel can have had, weighted by a guess.
+
+    Args:
+        noisy: Noisy image, shape (N, 1, H, W), values in [0, 1].
+        guess: Estimates of the clean values, of the same shape.
+        precision: One over their standard deviations, of the same shape; the candidates are
+            weighted by the normal density. The higher, the more this is the nearest candidate.
+        factor: Distance of the lattice's points.
+
+    Returns:
+        The mean of the candidates noisy, noisy - factor, ... that are not negative; where a pixel is
+        saturated at 1, which says nothing about the lattice, the guess.
+    """
+    count = math.floor(1 / factor) + 1
+    steps = factor * torch.arange(count, dtype=noisy.dtype, device=noisy.device)
+    candidates = noisy - steps.view(1, -1, 1, 1)
+    weights = -0.5 * ((candidates - guess) * precision) ** 2
+    weights = weights.masked_fill(candidates < -TOLERANCE, -torch.inf).softmax(1)
+    mean = (weights * candidates).sum(1, keepdim=True)
+    return torch.where(noisy >= 1, guess, mean)

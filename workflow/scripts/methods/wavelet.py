@@ -1,0 +1,51 @@
+"""Wavelet shrinkage: pulls wavelet coefficients towards 0, each band by its own threshold.
+
+BayesShrink with soft thresholds (Chang, Yu and Vetterli, IEEE Transactions on Image Processing 9,
+2000), averaged over shifts of the image (Coifman and Donoho, Translation-invariant de-noising,
+1995); scikit-image's `denoise_wavelet` and `cycle_spin`.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pywt
+from skimage.restoration import cycle_spin, denoise_wavelet
+
+SETTINGS = {
+    "properties": {
+        "sigma": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "description": "assumed standard deviation of the noise, grey levels of [0, 1]",
+        },
+        "levels": {
+            "type": "integer",
+            "minimum": 1,
+            "description": "of the decomposition; at most as many as the image's size allows",
+        },
+    },
+    "required": ["sigma", "levels"],
+}
+USES: list[str] = []
+WAVELET = "sym4"
+SHIFTS = 3  # the most, along each axis, pixels
+
+
+def denoise(
+    noisy: np.ndarray, noise: Mapping[str, float | str], settings: Mapping[str, float]
+) -> np.ndarray:
+    """Return the images with shrunken wavelet coefficients.
+
+    Args:
+        noisy: Images, shape (N, H, W), values in [0, 1].
+        noise: The noise setting; not used.
+        settings: `sigma` in grey levels, `levels` of the decomposition.
+
+    Returns:
+        The denoised images, of the same shape, clipped to [0, 1].
+    """
+    levels = min(settings["levels"], pywt.dwtn_max_level(noisy.shape[1:], WAVELET))
+    how = {"sigma": settings["sigma"], "wavelet": WAVELET, "wavelet_levels": levels}
+    # Without `workers` scikit-image asks for dask.
+    spun = [cycle_spin(image, denoise_wavelet, SHIFTS, func_kw=how, workers=1) for image in noisy]
+    return np.clip(spun, 0, 1)

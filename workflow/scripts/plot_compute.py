@@ -1,0 +1,189 @@
+"""Draws how well each method denoises against what it costs: to run, and to train."""
+
+from collections.abc import Mapping, Sequence
+from textwrap import fill
+from typing import TYPE_CHECKING
+
+import matplotlib
+import numpy as np
+import pandas as pd
+
+from common.files import replacing
+from common.job import run
+from compare_methods import CLEAN, read_methods
+from make_table import PHANTOM, PHANTOM_WARNING
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.text import Text
+from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.transforms import Bbox
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+LATTICE = "lattice of the published noise"
+# Colours that colour-blind people can tell apart (Okabe and Ito), and a marker each.
+STYLES = {
+    "classical": ("#0072B2", "o"),
+    "trained with clean images": ("#D55E00", "s"),
+    "trained without clean images": ("#009E73", "^"),
+    LATTICE: ("#CC79A7", "D"),
+}
+MARKERS = {"markersize": 7.5, "markeredgecolor": "white"}
+PANELS = {
+    "milliseconds": ("to run", "milliseconds an image"),
+    "training_seconds": ("to train", "CPU seconds for a noise setting"),
+}
+NEAR, FAR = 7, 60  # points between a marker and its label
+
+
+def group_of(method: str, trained: bool, uses: Sequence[str], lattice: Sequence[str]) -> str:
+    """Return what kind of method it is, one of `STYLES`.
+
+    Args:
+        method: Its name.
+        trained: Whether it is trained.
+        uses: What it uses; see `compare_methods`.
+        lattice: The methods that exploit the lattice of the published Poisson noise.
+    """
+    if method in lattice:
+        return LATTICE
+    if not trained:
+        return "classical"
+    return "trained with clean images" if CLEAN in uses else "trained without clean images"
+
+
+def summary(
+    table: pd.DataFrame, uses: Mapping[str, Sequence[str]], lattice: Sequence[str]
+) -> tuple[pd.DataFrame, str]:
+    """Return the mean SSIM and the median costs of each method, and what these are means over.
+
+    Means compare only over the same noise settings. These are the settings that more than half
+    of the methods have; a method that lacks one of them is left out.
+
+    Args:
+        table: What `compare_methods.comparison` returns.
+        uses: What each method uses.
+        lattice: The methods that exploit the lattice of the published Poisson noise.
+
+    Returns:
+        Columns `label`, `ssim`, `milliseconds`, `training_seconds`, `group`, a row a method; and
+        the sentences that say what was averaged and which methods are left out.
+    """
+    methods = table[table["method"] != "noisy"]
+    ssim = methods.pivot(index="method", columns="noise", values="ssim")
+    ssim = ssim.reindex(index=methods["method"].unique(), columns=table["noise"].unique())
+    common = ssim.columns[ssim.notna().mean() > 0.5] if len(ssim) else ssim.columns
+    complete = ssim.index[ssim[common].notna().all(axis=1)]
+    used = methods[methods["noise"].isin(common) & methods["method"].isin(complete)]
+    shown = used.groupby("method", sort=False).agg(
+        {"label": "first", "ssim": "mean"} | dict.fromkeys(PANELS, "median")
+    )
+    trained = shown["training_seconds"].notna()
+    shown["group"] = [group_of(name, trained[name], uses[name], lattice) for name in shown.index]
+    note = f"Mean over the noise settings {', '.join(common)}."
+    if len(complete) < len(ssim):
+        labels = methods.loc[~methods["method"].isin(complete), "label"].unique()
+        note += f" Left out, since they lack some of these: {', '.join(labels)}."
+    return shown, note
+
+
+def compute_figure(methods: pd.DataFrame, note: str) -> Figure:
+    """Return the figure: one panel a cost, one labelled point a method; see `summary`."""
+    figure, axes = plt.subplots(1, 2, figsize=(13, 6.4), dpi=110, sharey=True, layout="constrained")
+    handles = {}
+    for axis, (cost, (purpose, unit)) in zip(axes, PANELS.items(), strict=True):
+        points = methods.dropna(subset=cost).sort_values(cost)
+        fair = points[points["group"] != LATTICE]
+        (line,) = axis.step(fair[cost], fair["ssim"].cummax(), where="post", color="0.8", zorder=1)
+        if points.empty:
+            axis.text(0.5, 0.5, "none", ha="center", color="0.5", transform=axis.transAxes)
+        for group, (colour, marker) in STYLES.items():
+            some = points[points["group"] == group]
+            (drawn,) = axis.plot(some[cost], some["ssim"], marker, color=colour, **MARKERS)
+            if len(some):
+                handles[group] = drawn
+        axis.set(xscale="log", xlabel=unit)
+        axis.set_title(purpose, loc="left", fontweight="bold")
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.margins(0.09, 0.07)
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("mean SSIM (higher is better)")
+    handles["best at this cost or less" + ", no lattice" * (LATTICE in handles)] = line
+    figure.legend(
+        handles.values(), handles, loc="outside upper center", ncols=len(handles), frameon=False
+    )
+    figure.supxlabel(fill(note, 170), fontsize=8.5, color="0.35")
+    figure.draw_without_rendering()  # labels are placed by what is then in their way
+    figure.set_layout_engine("none")
+    for axis, cost in zip(axes, PANELS, strict=True):
+        place_labels(axis, methods.dropna(subset=cost), cost)
+    return figure
+
+
+def place_labels(axis: Axes, points: pd.DataFrame, cost: str) -> None:
+    """Write each point's label at the nearest place where it covers no other and no marker."""
+    renderer = axis.figure.canvas.get_renderer()
+    pixels = axis.figure.dpi / 72  # a point
+    size = MARKERS["markersize"] * pixels
+    corners = axis.transData.transform(points[[cost, "ssim"]].to_numpy(float)) - size / 2
+    taken = [Bbox.from_bounds(x, y, size, size) for x, y in corners]
+    for point in points.itertuples():
+        text = axis.annotate(
+            point.label,
+            (getattr(point, cost), point.ssim),
+            xytext=(0, 0),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=8.5,
+            color=STYLES[point.group][0],
+            arrowprops={"arrowstyle": "-", "color": "0.6", "shrinkA": 0, "shrinkB": 4},
+            path_effects=[withStroke(linewidth=3, foreground="white")],
+        )
+        text.update_positions(renderer)
+        box = Text.get_window_extent(text, renderer)  # an annotation's own adds its line
+        places = offsets(box.width / 2 / pixels, box.height / 2 / pixels)
+        moved = [box.translated(dx * pixels, dy * pixels) for dx, dy in places]
+        free = (
+            index
+            for index, place in enumerate(moved)
+            if np.all(axis.bbox.min <= place.min)
+            and np.all(place.max <= axis.bbox.max)
+            and not place.count_overlaps(taken)
+        )
+        chosen = next(free, 0)  # if no place is free, the nearest
+        text.set_position(places[chosen])
+        taken.append(moved[chosen])
+
+
+def offsets(width: float, height: float) -> list[tuple[float, float]]:
+    """Return where the middle of a label of this half width and height may lie, nearest first."""
+    found = []
+    for gap in np.arange(NEAR, FAR, 4.0):
+        for angle in np.deg2rad([0, 180, 90, 270, 30, 150, 330, 210, 60, 120, 300, 240]):
+            found.append((np.cos(angle) * (width + gap), np.sin(angle) * (height + gap)))
+    return found
+
+
+def main(snakemake: "snakemake") -> None:
+    params = snakemake.params
+    table = read_methods(snakemake.input.methods)
+    methods, averaged = summary(table, params.uses, params.lattice)
+    note = f"{params.kind.capitalize()} ({params.dataset}). {averaged}"
+    if params.kind == PHANTOM:
+        note += f" {PHANTOM_WARNING}"
+    figure = compute_figure(methods, note)
+    with replacing(snakemake.output.figure) as path:
+        figure.savefig(path)
+
+
+if __name__ == "__main__":
+    run(main, snakemake)

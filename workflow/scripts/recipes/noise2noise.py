@@ -1,0 +1,47 @@
+"""Training without clean images, on two noisy exposures of each subject.
+
+One exposure is the input, the other the target. What such a network learns is the mean of the noisy
+values, so its output wants the clip-aware inversion (`inversion: true`).
+
+Source: J. Lehtinen et al., Noise2Noise, ICML 2018.
+"""
+
+import numpy as np
+import torch
+from torch.nn.functional import mse_loss
+
+from common.noise_models import corrupt
+from recipes.supervised import SETTINGS as SETTINGS
+from recipes.supervised import Supervised, flipped
+
+DATA = "clean"  # to draw the exposures from
+USES: list[str] = []
+
+
+class Noise2Noise(Supervised):
+    """The two exposures are drawn once, as if two films had been taken of each subject."""
+
+    def __init__(self, *arguments: object) -> None:
+        super().__init__(*arguments)
+        self.images = {"exposures": self.exposures(2)}
+
+    def exposures(self, count: int) -> np.ndarray:
+        """Return noisy draws of each image, shape (N, count, H, W)."""
+        return np.array(
+            [
+                [corrupt(image, self.noise, self.draw("exposure", n, k)) for k in range(count)]
+                for n, image in enumerate(self.images["clean"])
+            ],
+            np.float32,
+        )
+
+    def pair(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = self.draw("step", step)
+        pairs = flipped(self.images["exposures"][self.chosen(step)], rng)
+        swapped = rng.random(len(pairs)) < 0.5
+        pairs[swapped] = pairs[swapped, ::-1]
+        return pairs[:, 0], pairs[:, 1]
+
+    def loss(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        # Of a noisy target only the squared error has the mean as its best answer.
+        return mse_loss(output, target)

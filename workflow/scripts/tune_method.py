@@ -1,0 +1,121 @@
+"""Chooses the settings of a method on validation images, for one noise setting."""
+
+import importlib
+import itertools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from common.files import replacing
+from common.job import Progress, log, run
+from common.noise_models import Noise, corrupt, invert_clipping
+from common.seeds import generator
+from score_images import scores
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+IMAGES = 16  # the most that settings are tried on
+Grid = Mapping[str, Sequence[Any]]
+
+
+def validation_images(images: int) -> list[int]:
+    """Return which of the training images settings are tried on.
+
+    They are spread evenly over the last fifth.
+    """
+    first = images - max(1, images // 5)
+    chosen = np.linspace(first, images - 1, min(IMAGES, images - first))
+    return chosen.round().astype(int).tolist()
+
+
+def tuned(
+    denoise: Callable[..., np.ndarray],
+    grid: Grid,
+    settings: Mapping[str, Any],
+    clean: np.ndarray,
+    noisy: np.ndarray,
+    noise: Noise,
+    inversion: bool = False,
+) -> list[dict[str, Any]]:
+    """Return every combination of the grid with its mean structural similarity, best first.
+
+    Args:
+        denoise: The plug-in's function.
+        grid: The candidates of each setting that is tuned.
+        settings: The others, which are given.
+        clean: Ground truth, shape (N, H, W), values in [0, 1].
+        noisy: The same images with noise.
+        noise: The noise setting.
+        inversion: Whether the clip-aware inversion is applied to what `denoise` returns.
+
+    Returns:
+        Dictionaries of `settings` (the tuned ones) and `ssim`. Of equals, what the grid names
+        first comes first.
+
+    Raises:
+        InputError: When a pixel of a result is not a finite number.
+    """
+    candidates = [
+        dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())
+    ]
+    progress = Progress("candidates", len(candidates))
+    results = []
+    for candidate in candidates:
+        denoised = denoise(noisy, noise, {**settings, **candidate})
+        if inversion:
+            denoised = invert_clipping(denoised, noise)
+        ssim = float(scores(clean, denoised)["ssim"].mean())
+        results.append({"settings": candidate, "ssim": ssim})
+        progress.advance()
+    return sorted(results, key=lambda result: -result["ssim"])  # keeps the order of equals
+
+
+def at_the_end(best: Mapping[str, Any], grid: Grid) -> list[str]:
+    """Return the settings whose best value is the least or the greatest of three or more numbers.
+
+    A value that was not tried may be better then.
+    """
+    return [
+        name
+        for name, values in grid.items()
+        if len(values) >= 3
+        and all(isinstance(value, int | float) for value in values)
+        and best[name] in (min(values), max(values))
+    ]
+
+
+def main(snakemake: "snakemake") -> None:
+    params, name = snakemake.params, snakemake.wildcards.noise
+    images = np.load(snakemake.input.images, mmap_mode="r")
+    chosen = validation_images(len(images))
+    clean = np.asarray(images[chosen], np.float64)
+    noisy = np.stack(
+        [
+            corrupt(image, params.noise, generator(params.seed, "tune", name, index))
+            for image, index in zip(clean, chosen, strict=True)
+        ]
+    )
+    plugin = importlib.import_module(f"methods.{params.plugin}")
+    results = tuned(
+        plugin.denoise, params.grid, params.settings, clean, noisy, params.noise, params.inversion
+    )
+    best = results[0]
+    log.info("%s/%s: best of %d: %s", name, snakemake.wildcards.method, len(results), best)
+    for setting in at_the_end(best["settings"], params.grid):
+        log.warning(
+            "%s/%s: the best %s, %s, is at the end of its list %s; a longer list may do better",
+            name,
+            snakemake.wildcards.method,
+            setting,
+            best["settings"][setting],
+            list(params.grid[setting]),
+        )
+    with replacing(snakemake.output.tuning) as path:
+        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(main, snakemake)
