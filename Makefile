@@ -35,7 +35,7 @@ check-paper: .venv/run need-images ## noisy and median columns on the real image
 real: .venv/run need-images ## the table on the real images, with the default training budget
 	$(SNAKEMAKE) --config dataset=isbi2015 $(SOURCES)
 
-methods: .venv/run need-images ## every method on the real images, at full budgets; takes hours
+methods: .venv/run need-images ## the methods of methods.yaml on the real images; takes hours
 	$(SNAKEMAKE) --configfile methods.yaml --config dataset=isbi2015 run=isbi2015-methods $(SOURCES)
 
 phantom-page: .venv/run need-images ## compare the phantom with the real images, in docs/phantom.md

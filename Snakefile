@@ -60,7 +60,7 @@ rule all:
             noise=config["select"]["noise"],
         ),
         each("results/{run}/models/{noise}/{method}.pt", TRAINED),
-        branch(TRAINED, then=f"results/{config['run']}/figures/training.png"),
+        branch(HISTORIES, then=f"results/{config['run']}/figures/training.png"),
 
 
 onsuccess:

@@ -148,6 +148,16 @@ def test_setting_is_in_grey_levels(method, in_grey_levels):
     )
 
 
+def test_non_local_means_subtracts_what_noise_adds_to_distances():
+    denoise, settings = denoise_of("nl_means"), METHODS["nl_means"]
+    same_strength = {**settings, "sigma": settings["sigma"] / 10, "h": settings["h"] * 10}
+    gains = [
+        scores(CLEAN, denoise(NOISY, GAUSSIAN, each))["psnr"].mean()
+        for each in (settings, same_strength)
+    ]
+    assert gains[0] > gains[1] + 1
+
+
 def test_bilateral_filter_is_gaussian_when_it_ignores_grey_levels():
     settings = {"sigma_color": 1e6, "sigma_spatial": 1.5}
     radius = {"radius": 5, "axes": (1, 2)}  # three standard deviations, rounded up
@@ -165,6 +175,17 @@ def test_bilateral_filter_keeps_edges_higher_than_its_sigma():
     weight = np.exp(-0.5 * (0.8 / 0.4) ** 2)  # of a neighbour beyond the edge
     ideal = 0.8 * 1 / (1 + weight)  # just inside, were there as many on both sides
     assert ideal < bilateral.denoise(step, GAUSSIAN, settings)[0, 10, 9] < 0.8
+
+
+def test_bm3d_runs_in_one_thread_and_is_clipped(monkeypatch):
+    def stretched(image, sigma, profile):
+        assert profile.num_threads == 1
+        return 0.5 + sigma * (image - 0.5)
+
+    package = SimpleNamespace(bm3d=stretched, BM3DProfile=SimpleNamespace)
+    monkeypatch.setitem(sys.modules, "bm3d", package)
+    denoised = bm3d.denoise(NOISY, GAUSSIAN, {"sigma": 2, "profile": "np"})
+    np.testing.assert_array_equal(denoised, np.clip(2 * NOISY - 0.5, 0, 1))
 
 
 def test_bm3d_that_is_not_installed_says_how_to_install_it(monkeypatch):

@@ -190,7 +190,7 @@ def test_costs_are_medians_over_the_noise_settings():
     text = cost_table(table_of(everywhere), LABELS, USES, ["snap"])
     assert list(text.columns) == [
         *("Method", "Clean images", "Noise model", "Parameters", "Image passes"),
-        *("Training, CPU s", "ms an image"),
+        *("Training, s", "ms an image"),
     ]
     rows = rows_of(text)
     assert rows["auto-encoder"] == ["yes", "no", "57,313 to 57,314", "1,280", "200", "0.200"]
@@ -381,7 +381,7 @@ def test_examples_show_the_published_methods_and_the_best():
 
 def test_headings_leave_out_a_factor_that_is_not_there():
     assert heading_of(NOISE["gauss"]) == "Gaussian (mean 0, std 1), factor 0.1"
-    assert heading_of(NOISE["dots"]) == "Salt-pepper (share 0.1)"
+    assert heading_of(NOISE["dots"]) == "Salt-Pepper (share 0.1)"
     table = pd.DataFrame({"noise": ["dots"], "noisy": [0.5]})
     assert shown(table, NOISE, {})["Noise factor"].tolist() == [DASH]
 
@@ -436,5 +436,5 @@ def test_figure_of_examples_has_the_images_and_scores_of_the_best(tmp_path, monk
     assert list(similarity) == headings
     assert similarity["best here: U-Net"] == pytest.approx([0.9, 0.8, 0.9])
     assert names == ["1", "2", "3"]
-    assert title == "digital phantom (phantom): Salt-pepper (share 0.1)"
+    assert title == "digital phantom (phantom): Salt-Pepper (share 0.1)"
     assert (tmp_path / "examples.png").exists()

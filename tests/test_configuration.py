@@ -12,6 +12,7 @@ from common.configuration import (
     declarations,
     is_trained,
     is_tuned,
+    merged,
     plugins,
     settings_of,
     uses_of,
@@ -21,15 +22,6 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 METHODS = yaml.safe_load((ROOT / "methods.yaml").read_text())
 GAUSSIAN = "gaussian_0.1_0_1"
-
-
-def merged(base: dict, more: dict) -> dict:
-    """What Snakemake makes of two configuration files."""
-    result = dict(base)
-    for key, value in more.items():
-        nested = isinstance(value, dict) and isinstance(base.get(key), dict)
-        result[key] = merged(base[key], value) if nested else value
-    return result
 
 
 def changed(path: str, value: object) -> dict:
@@ -151,6 +143,7 @@ def test_an_error_is_reported_once():
         ("methods/median/tune", {"size": []}, "methods.median.tune.size: [] should be non-empty"),
         ("methods/median/tune", {"size": [5, 0]}, "methods.median.tune.size.1: 0 is not allowed; allowed: 1 or more"),
         ("methods/median/tune", {"size": [5, 7]}, "methods.median.size: is also in tune; give one of the two"),
+        ("methods/tuned", {"plugin": "median", "tune": {"size": [3, 5]}, "overrides": {GAUSSIAN: {"size": 3}}}, f"methods.tuned.overrides.{GAUSSIAN}.size: is also in tune"),
         ("methods/unet/tune", {"blocks": [1, 2]}, "methods.unet.tune: unknown key"),
         ("methods/unet/training/keep", "last", "methods.unet.training.keep: unknown key; allowed: batch, learning_rate, precision, steps, threads"),
         ("methods/unet/widths", [8] * 5, "methods.unet.widths"),
@@ -200,7 +193,9 @@ def test_every_plugin_declares_what_it_uses():
 def test_what_a_method_uses_is_what_its_plugin_recipe_and_inversion_use():
     config = checked(merged(CONFIG, METHODS))
     assert uses_of(config, "median") == []
-    assert uses_of(config, "tuned_median+inversion") == ["noise model"]
+    assert uses_of(config, "tuned_median") == ["clean images", "noise model"]
+    config["methods"]["median"]["inversion"] = True
+    assert uses_of(config, "median") == ["noise model"]
     assert uses_of(config, "autoencoder") == ["clean images"]
     assert uses_of(config, "unet") == ["clean images", "noise model"]
     assert uses_of(config, "dncnn") == ["clean images", "noise model"]
@@ -238,3 +233,11 @@ def test_a_plugin_without_a_known_recipe_is_refused(tmp_path, monkeypatch):
         ConfigurationError, match=r"bread.py says RECIPE = 'sourdough'; allowed: noise2"
     ):
         checked(changed("methods/bread", {}))
+
+
+def test_lattice_step_has_no_column_in_the_published_table():
+    config = merged(CONFIG, METHODS) | {"table": ["median", "unet+lattice"]}
+    with pytest.raises(
+        ConfigurationError, match=r"table: 'unet.lattice' exploits the published noise"
+    ):
+        checked(config)

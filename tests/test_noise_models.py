@@ -5,10 +5,10 @@ from scipy.stats import poisson as poisson_counts
 
 from common.configuration import plugins
 from common.noise_models import (
+    clip_inversion,
     clipped_mean,
     corrupt,
     described,
-    invert_clipping,
     linear_estimate,
 )
 from common.seeds import digest, generator
@@ -112,8 +112,8 @@ def test_inversion_undoes_the_mean_of_clipped_noise(distribution):
     draws = corrupt(np.repeat(clean[:, None], 200_000, 1), noise, generator(7, "test"))
     biased = draws.mean(1)
     assert abs(biased - clean).max() > 0.03  # there is something to undo
-    np.testing.assert_allclose(invert_clipping(biased, noise), clean, atol=0.02)
-    assert invert_clipping(np.array([-1.0, 2.0]), noise).tolist() == [0, 1]
+    np.testing.assert_allclose(clip_inversion(noise)(biased), clean, atol=0.02)
+    assert clip_inversion(noise)(np.array([-1.0, 2.0])).tolist() == [0, 1]
 
 
 def test_linear_estimate_is_the_least_squares_one():

@@ -13,6 +13,7 @@ from conftest import Project
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+DENOISERS = (ROOT / "docs/denoisers.md").read_text()
 COMMANDS = [
     line
     for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
@@ -66,9 +67,10 @@ def test_images_of_one_s_own(project: Project, tmp_path: Path):
 
 
 def test_results_are_pasted_and_pictures_are_there():
-    markers = re.findall(r"<!-- (?:table|times): .*? -->\n(.*?)<!-- end -->", README, re.DOTALL)
-    assert len(markers) == 5
-    assert all(content.count("\n|") >= 6 for content in markers)
+    for page, count in ((README, 5), (DENOISERS, 2)):
+        markers = re.findall(r"<!-- (?:table|times): .*? -->\n(.*?)<!-- end -->", page, re.DOTALL)
+        assert len(markers) == count
+        assert all(content.count("\n|") >= 6 for content in markers)
     for picture in re.findall(r"!\[.*?\]\((.*?)\)", README):
         assert (ROOT / picture).is_file(), picture
 

@@ -270,7 +270,7 @@ def test_results_are_pasted_between_their_markers(tmp_path):
 
 def test_a_part_of_a_page_can_be_pasted(tmp_path):
     (tmp_path / "page.md").write_text(
-        "# All\n\n## One\n\nfirst\n\n## Two\n\nsecond\n\n## Three\n\nx\n"
+        "# All\n\n## One\n\nfirst\n\n## Two words\n\nsecond\n\n## Three\n\nx\n"
     )
-    page = f"<!-- table: {tmp_path / 'page.md'}#Two -->\n<!-- end -->\n"
-    assert pasted(page).splitlines()[1:-1] == ["**All**", "", "second", ""]
+    page = f"<!-- table: {tmp_path / 'page.md'}#Two words -->\n<!-- end -->\n"
+    assert pasted(page).splitlines()[1:-1] == ["", "**All**", "", "second", ""]

@@ -1,6 +1,7 @@
 """The whole workflow on a tiny configuration: what it makes, and what a change makes run again."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -170,8 +171,12 @@ def test_changed_code_runs_the_jobs_that_reach_it(finished: Project, tmp_path: P
 
     training = copy.folder / "workflow/scripts/common/training.py"
     training.write_text(training.read_text() + "\nANSWER = 42\n")
-    assert ("train_denoiser", GAUSSIAN, "autoencoder") in copy.planned()
-    assert not any(job[0] == "corrupt_images" for job in copy.planned())
+    planned = copy.planned()
+    assert ("train_denoiser", GAUSSIAN, "autoencoder") in planned
+    assert not any(job[0] == "corrupt_images" for job in planned)
+    # Classical methods do not depend on the code of networks; the median was changed above.
+    shutil.copy(finished.folder / "workflow/scripts/methods/median.py", plugin)
+    assert not any(job[0] == "denoise_images" and job[2] == "median" for job in copy.planned())
 
 
 def test_device_is_no_business_of_methods_without_a_network(finished: Project):
@@ -325,3 +330,28 @@ def test_every_method_runs(project: Project):
     tuning = json.loads((results / "tuning/poisson_0.2_1/tuned_median.json").read_text())
     assert [line["settings"]["size"] for line in tuning] in ([3, 5], [5, 3])
     assert (results / "figures/poisson_0.2_1.png").is_file()
+
+
+def test_no_test_image_reaches_training_or_tuning(project: Project):
+    text = project.succeed(
+        "--dry-run", "--configfile", "methods.yaml", "--config", "select={noise: [poisson_0.2_1]}"
+    )
+    jobs = re.findall(r"^(?:local)?rule (\w+):\n    input: (.*)", text, re.MULTILINE)
+    learn = [
+        inputs
+        for rule, inputs in jobs
+        if rule in ("train_denoiser", "tune_method", "augment_images")
+    ]
+    assert len(learn) > 10
+    assert all("train.npy" in inputs and "test.npy" not in inputs for inputs in learn)
+
+
+def test_a_selection_without_any_training_still_has_its_figures(project: Project):
+    """The only trained method selected is not for the only noise setting selected."""
+    project.edit_config(miniature, "methods.yaml")
+    select = f"select={{noise: [{GAUSSIAN}], methods: [median, unet+lattice]}}"
+    project.succeed("--configfile", "methods.yaml", "--config", select)
+    results = project.folder / "results/methods"
+    assert (results / "figures/compute.png").is_file()
+    assert not (results / "figures/training.png").exists()
+    assert "\N{EN DASH}" in (results / "methods.md").read_text()

@@ -15,6 +15,9 @@ RENDERED = [name for name, entry in config["datasets"].items() if "subjects" in 
 LATTICE = [
     m for m in SELECTED["methods"] if declared_by(config, m).get("EXPLOITS_LATTICE")
 ]
+CANDIDATES = [
+    m for m in SELECTED["methods"] if m not in LATTICE
+]  # to be shown as the best
 PUBLISHED = config["datasets"][config["dataset"]].get("published", [])
 LABELS = {method: label_of(config, method) for method in SELECTED["methods"]}
 KIND = "digital phantom" if config["dataset"] in RENDERED else "real images"
@@ -46,6 +49,9 @@ def each(pattern, methods, noises=SELECTED["noise"]):
     ]
 
 
+HISTORIES = each("results/{run}/training/{noise}/{method}.csv", TRAINED)
+
+
 def prepared(name):
     """Return a file of the prepared data set, which all runs on it share."""
     return f"resources/datasets/{config['dataset']}/{config['image_size']}px/{name}"
@@ -61,6 +67,7 @@ def method_code(script):
         script,
         f"methods/{plugin_of(config, wildcards.method)}.py",
         noise_code(wildcards),
+        *(["common/inference.py"] if is_trained(config, wildcards.method) else []),
     )
 
 

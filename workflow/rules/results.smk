@@ -58,6 +58,7 @@ rule make_table:
             method: {
                 noise: settings_of(config, method, noise)["training"]
                 for noise in SELECTED["noise"]
+                if applies(config, method, noise)
             }
             for method in IN_TABLE
             if method in TRAINED
@@ -138,12 +139,12 @@ rule plot_examples:
         noisy="results/{run}/noisy/{noise}/test.npy",
         denoised=lambda wildcards: each(
             "results/{run}/denoised/{noise}/{method}.npy",
-            SELECTED["methods"],
+            CANDIDATES,
             [wildcards.noise],
         ),
         scores=lambda wildcards: each(
             "results/{run}/scores/{noise}/{method}.csv",
-            ["noisy", *SELECTED["methods"]],
+            ["noisy", *CANDIDATES],
             [wildcards.noise],
         ),
     output:
@@ -165,8 +166,8 @@ rule plot_examples:
         noise=lookup(dpath="noise/{noise}", within=config),
         labels={method: LABELS[method] for method in IN_TABLE},
         candidates=lambda wildcards: {
-            method: label
-            for method, label in LABELS.items()
+            method: LABELS[method]
+            for method in CANDIDATES
             if applies(config, method, wildcards.noise)
         },
         code=source_digest("plot_examples.py"),
@@ -176,7 +177,7 @@ rule plot_examples:
 
 rule plot_training:
     input:
-        histories=each("results/{run}/training/{noise}/{method}.csv", TRAINED),
+        histories=HISTORIES,
     output:
         figure=report(
             "results/{run}/figures/training.png",

@@ -140,7 +140,7 @@ def cost_table(
                 "Noise model": "yes" if MODEL in uses[method] else "no",
                 "Parameters": span(costs["parameters"]),
                 "Image passes": span(costs["training_images"]),
-                "Training, CPU s": digits(medians["training_seconds"]),
+                "Training, s": digits(medians["training_seconds"]),
                 "ms an image": digits(medians["milliseconds"]),
             }
         )
@@ -236,9 +236,9 @@ def ssim_notes(
 
 
 COST_NOTES = [
-    "Clean images, noise model: whether the method has to be given them.",
-    "Image passes and CPU seconds: the training for one noise setting. CPU seconds and "
-    "milliseconds are the median over the noise settings.",
+    "Clean images, noise model: whether the method has to be given them, to be trained or tuned too.",
+    "Image passes and seconds: the training for one noise setting; of processor time on a CPU, of "
+    "the clock on a GPU. Seconds and milliseconds are the median over the noise settings.",
 ]
 TUNED_NOTES = ["Of the settings that were tried, those with the highest mean SSIM."]
 

@@ -3,6 +3,7 @@
 import importlib
 import json
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,57 +12,55 @@ import pandas as pd
 
 from common.files import replacing
 from common.job import run
-from common.noise_models import invert_clipping
+from common.noise_models import Noise, clip_inversion
 
 if TYPE_CHECKING:
-    import torch
     from snakemake.iocontainers import snakemake
 
-
-def trained_network(model: str) -> tuple["torch.nn.Module", dict[str, float]]:
-    """Return the network in the file `model`, and what its training cost."""
-    # Only trained methods need torch, which takes seconds to import.
-    import torch
-
-    saved = torch.load(model, weights_only=True, map_location="cpu")
-    plugin = importlib.import_module(f"methods.{saved['plugin']}")
-    network = plugin.build_network(saved["settings"], saved["noise"])
-    network.load_state_dict(saved["weights"])
-    return network, saved["cost"]
+Denoise = Callable[[np.ndarray], np.ndarray]
 
 
-def network_output(
-    network: "torch.nn.Module", noisy: np.ndarray, device: str, threads: int
-) -> np.ndarray:
-    """Return what a network makes of images of shape (N, H, W), in single precision."""
-    import torch
+def trained_denoiser(model: str, device: str, threads: int) -> tuple[Denoise, dict[str, Any]]:
+    """Return the network in the file `model` as a function, and what its training cost."""
+    # By name, so that the code of networks is no part of what a classical method depends on.
+    inference = importlib.import_module("common.inference")
+    network, cost = inference.trained_network(model)
+    return inference.Denoiser(network, device, threads), cost
 
-    from common.devices import torch_device
-    from common.training import Processor, apply
 
-    torch.set_num_threads(threads)
-    return apply(network, noisy, Processor(torch_device(device)))
+def classical_denoiser(
+    plugin: str, noise: Noise, settings: Mapping[str, Any], tuning: str | None
+) -> Denoise:
+    """Return a plug-in's function with its settings; `tuning` is the file of tuned ones."""
+    settings = dict(settings)
+    if tuning:
+        best, *_ = json.loads(Path(tuning).read_text(encoding="utf-8"))
+        settings |= best["settings"]
+    denoise = importlib.import_module(f"methods.{plugin}").denoise
+    return lambda noisy: denoise(noisy, noise, settings)
+
+
+def milliseconds_an_image(denoise: Denoise, noisy: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the denoised images, shape (N, H, W), and the time of the clock that each took."""
+    denoise(noisy[:1])  # what is only done once is not counted
+    started = time.perf_counter()
+    denoised = denoise(noisy)
+    return denoised, 1000 * (time.perf_counter() - started) / len(noisy)
 
 
 def main(snakemake: "snakemake") -> None:
-    params, wildcards = snakemake.params, snakemake.wildcards
-    noisy = np.load(snakemake.input.noisy)
+    params, inputs, wildcards = snakemake.params, snakemake.input, snakemake.wildcards
+    noisy = np.load(inputs.noisy)
     cost: dict[str, Any] = dict.fromkeys(["parameters", "training_images", "training_seconds"])
-    if snakemake.input.get("model"):
-        network, cost = trained_network(snakemake.input.model)
-        started = time.monotonic()
-        denoised = network_output(network, noisy, params.device, snakemake.threads)
+    if inputs.get("model"):
+        denoise, cost = trained_denoiser(inputs.model, params.device, snakemake.threads)
     else:
-        settings = dict(params.settings)
-        if snakemake.input.get("tuning"):
-            tuning = Path(snakemake.input.tuning).read_text(encoding="utf-8")
-            settings |= json.loads(tuning)[0]["settings"]  # the best comes first
-        plugin = importlib.import_module(f"methods.{params.plugin}")
-        started = time.monotonic()
-        denoised = plugin.denoise(noisy, params.noise, settings)
+        denoise = classical_denoiser(
+            params.plugin, params.noise, params.settings, inputs.get("tuning")
+        )
+    denoised, milliseconds = milliseconds_an_image(denoise, noisy)
     if params.inversion:
-        denoised = invert_clipping(denoised, params.noise)
-    milliseconds = 1000 * (time.monotonic() - started) / len(noisy)
+        denoised = clip_inversion(params.noise)(denoised)
 
     with replacing(snakemake.output.images) as path:
         np.save(path, denoised.astype(np.float64))

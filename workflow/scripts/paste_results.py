@@ -14,7 +14,7 @@ import pandas as pd
 
 from common.files import replacing
 
-MARKED = re.compile(r"(<!-- (table|times): (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+MARKED = re.compile(r"(<!-- (table|times): ([^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def pasted(page: str) -> str:

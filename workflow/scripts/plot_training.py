@@ -12,6 +12,7 @@ from common.job import run
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -31,21 +32,25 @@ def training_figure(histories: dict[str, dict[str, pd.DataFrame]]) -> Figure:
         sharey=True,
         layout="constrained",
     )
+    shown = dict.fromkeys(noise for rows in histories.values() for noise in rows)
+    colours = {noise: f"C{index}" for index, noise in enumerate(shown)}
     for axis, (method, rows) in zip(axes[0], histories.items(), strict=True):
         for noise, history in rows.items():
-            (line,) = axis.plot(history["images"], history["loss"], label=noise, linewidth=1.2)
+            colour = colours[noise]
+            axis.plot(history["images"], history["loss"], color=colour, linewidth=1.2)
             validation = history.dropna(subset="validation_loss")
             axis.plot(
                 validation["images"],
                 validation["validation_loss"],
                 "o",
-                color=line.get_color(),
+                color=colour,
                 markersize=4,
             )
         axis.set(title=method, xlabel="image passes", yscale="log")
         axis.grid(alpha=0.3, which="both")
     axes[0, 0].set_ylabel("mean squared error (dots: validation)")
-    axes[0, -1].legend(fontsize=8)
+    lines = [Line2D([], [], color=colour) for colour in colours.values()]
+    figure.legend(lines, colours, fontsize=8, loc="outside right center", frameon=False)
     return figure
 
 

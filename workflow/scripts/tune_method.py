@@ -10,7 +10,7 @@ import numpy as np
 
 from common.files import replacing
 from common.job import Progress, log, run
-from common.noise_models import Noise, corrupt, invert_clipping
+from common.noise_models import Noise, clip_inversion, corrupt
 from common.seeds import generator
 from score_images import scores
 
@@ -61,12 +61,13 @@ def tuned(
     candidates = [
         dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())
     ]
+    inverse = clip_inversion(noise) if inversion else None
     progress = Progress("candidates", len(candidates))
     results = []
     for candidate in candidates:
         denoised = denoise(noisy, noise, {**settings, **candidate})
-        if inversion:
-            denoised = invert_clipping(denoised, noise)
+        if inverse:
+            denoised = inverse(denoised)
         ssim = float(scores(clean, denoised)["ssim"].mean())
         results.append({"settings": candidate, "ssim": ssim})
         progress.advance()

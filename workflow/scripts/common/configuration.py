@@ -53,7 +53,7 @@ def checked(config: Mapping[str, Any]) -> Config:
     """
     config = _with_text_keys(config)
     # What single noise settings and methods accept is only known once these are mappings.
-    for schema_of in (lambda config: _schema("config"), _complete_schema):
+    for schema_of in (lambda config: _schema(), _complete_schema):
         schema = schema_of(config)
         _read_text_values(schema, config)
         _raise_any(schema, config)
@@ -103,6 +103,8 @@ def uses_of(config: Config, method: str) -> list[str]:
     uses = set(declared_by(config, method).get("USES", []))
     if is_trained(config, method):
         uses |= set(declarations("recipes", recipe_of(config, method))["USES"])
+    if is_tuned(config, method):
+        uses |= {"clean images", "noise model"}
     if config["methods"][method].get("inversion"):
         uses |= {"noise model"}
     return sorted(uses)
@@ -117,7 +119,7 @@ def settings_of(config: Config, method: str, noise: str) -> Config:
     """Return a method's settings for one noise setting, its overrides applied."""
     entry = config["methods"][method]
     settings = {key: value for key, value in entry.items() if key not in NOT_SETTINGS}
-    return _merged(settings, entry.get("overrides", {}).get(noise, {}))
+    return merged(settings, entry.get("overrides", {}).get(noise, {}))
 
 
 def _with_text_keys(value: Any) -> Any:  # noqa: ANN401
@@ -165,21 +167,22 @@ def plugins(folder: str) -> list[str]:
 
 
 @functools.cache
-def _schema(name: str) -> Config:
-    return yaml.safe_load((WORKFLOW / "schemas" / f"{name}.yaml").read_text(encoding="utf-8"))
+def _schema() -> Config:
+    return yaml.safe_load((WORKFLOW / "schemas" / "config.yaml").read_text(encoding="utf-8"))
 
 
-def _merged(base: Config, changes: Config) -> Config:
+def merged(base: Config, changes: Config) -> Config:
+    """Return `base` with the changes of a second configuration, as Snakemake merges files."""
     result = dict(base)
     for key, value in changes.items():
         nested = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = _merged(result[key], value) if nested else value
+        result[key] = merged(result[key], value) if nested else value
     return result
 
 
 def _complete_schema(config: Config) -> Config:
     """Return the schema with what each noise setting's distribution and each plug-in accept."""
-    schema = copy.deepcopy(_schema("config"))
+    schema = copy.deepcopy(_schema())
     for name, entry in config["noise"].items():
         own = copy.deepcopy(schema["$defs"]["noise"])
         own["properties"]["distribution"] = {"enum": plugins("distributions")}
@@ -356,6 +359,11 @@ def _check_together(config: Config) -> None:
                 f"table: {name!r} is not defined in methods; "
                 f"allowed: {', '.join(config['methods'])}"
             )
+        elif declared_by(config, name).get("EXPLOITS_LATTICE"):
+            problems.append(
+                f"table: {name!r} exploits the published noise model, which table.md can't say; "
+                "it is in methods.md"
+            )
     for name, entry in datasets.items():
         if "subjects" in entry and entry["subjects"] <= entry["train"]:
             problems.append(
@@ -371,8 +379,13 @@ def _check_together(config: Config) -> None:
                         f"allowed: {', '.join(config['noise'])}"
                     )
     for name, entry in config["methods"].items():
-        for key in entry.get("tune", {}).keys() & entry.keys():
-            problems.append(f"methods.{name}.{key}: is also in tune; give one of the two")
+        given = {f"methods.{name}": entry} | {
+            f"methods.{name}.overrides.{noise}": settings
+            for noise, settings in entry.get("overrides", {}).items()
+        }
+        for place, settings in given.items():
+            for key in entry.get("tune", {}).keys() & settings.keys():
+                problems.append(f"{place}.{key}: is also in tune; give one of the two")
     for name in set(config["select"]["methods"]) & set(config["methods"]):
         multiple = declared_by(config, name).get("IMAGE_SIZE_MULTIPLE", 1)
         if config["image_size"] % multiple:

@@ -5,7 +5,7 @@ configuration.
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -67,19 +67,17 @@ def clipped_mean(noise: Noise) -> tuple[np.ndarray, np.ndarray]:
     return levels, np.maximum.accumulate(draws.mean(axis=1, dtype=np.float64))
 
 
-def invert_clipping(estimate: np.ndarray, noise: Noise) -> np.ndarray:
-    """Return the clean values whose clipped noisy mean is `estimate`: the clip-aware inversion.
-
-    Args:
-        estimate: Output of a denoiser that averages noisy values, any shape.
-        noise: The noise setting that the noisy values have.
+def clip_inversion(noise: Noise) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the clip-aware inversion of a noise model.
 
     Returns:
-        Values in [0, 1] of the same shape. What no clean value has as its mean becomes 0 or 1.
+        A function that takes estimates of the mean of clipped noisy values, as denoisers give
+        that average such values, and returns the clean values in [0, 1] of which they are the
+        mean, of the same shape. What no clean value has as its mean becomes 0 or 1.
     """
     levels, means = clipped_mean(noise)
     means, first = np.unique(means, return_index=True)  # where the mean rises, it can be inverted
-    return np.interp(estimate, means, levels[first])
+    return lambda estimate: np.interp(estimate, means, levels[first])
 
 
 def linear_estimate(noise: Noise) -> tuple[float, float]:

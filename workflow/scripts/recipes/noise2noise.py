@@ -19,21 +19,17 @@ USES: list[str] = []
 
 
 class Noise2Noise(Supervised):
-    """The two exposures are drawn once, as if two films had been taken of each subject."""
+    """The exposures, shape (N, 2, H, W), are drawn once, as if two films had been taken."""
+
+    EXPOSURES = 2
 
     def __init__(self, *arguments: object) -> None:
         super().__init__(*arguments)
-        self.images = {"exposures": self.exposures(2)}
-
-    def exposures(self, count: int) -> np.ndarray:
-        """Return noisy draws of each image, shape (N, count, H, W)."""
-        return np.array(
-            [
-                [corrupt(image, self.noise, self.draw("exposure", n, k)) for k in range(count)]
-                for n, image in enumerate(self.images["clean"])
-            ],
-            np.float32,
-        )
+        exposures = [
+            [corrupt(image, self.noise, self.draw("exposure", n, k)) for k in range(self.EXPOSURES)]
+            for n, image in enumerate(self.images["clean"])
+        ]
+        self.images = {"exposures": np.array(exposures, np.float32)}
 
     def pair(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         rng = self.draw("step", step)

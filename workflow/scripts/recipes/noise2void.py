@@ -22,15 +22,13 @@ NEIGHBOURS = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if (dy, dx)
 
 
 class Noise2Void(Noise2Noise):
-    """The exposure is drawn once, as if one film had been taken of each subject."""
+    """The exposure, shape (N, 1, H, W), is drawn once, as if one film had been taken."""
 
-    def __init__(self, *arguments: object) -> None:
-        super().__init__(*arguments)
-        self.images = {"exposures": self.images["exposures"][:, 0]}
+    EXPOSURES = 1
 
     def losses(self, step: int) -> tuple[torch.Tensor, torch.Tensor, int]:
         rng = self.draw("step", step)
-        target = flipped(self.images["exposures"][self.chosen(step)], rng)
+        target = flipped(self.images["exposures"][self.chosen(step), 0], rng)
         hidden, mask = with_hidden_pixels(target, rng)
         output = self.processor.output(self.network, self.processor.batch(hidden))
         shown = self.processor.batch(mask) > 0

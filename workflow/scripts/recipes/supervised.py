@@ -63,10 +63,8 @@ class Supervised(Recipe):
         """Return the indices of a step's images: each is seen once before any is seen again."""
         places = np.arange(step * self.batch, (step + 1) * self.batch)
         epochs = np.unique(places // self.count)
-        self.orders = {
-            epoch: self.orders.get(epoch, self.draw("shuffle", epoch).permutation(self.count))
-            for epoch in epochs.tolist()
-        }
+        for epoch in set(epochs.tolist()) - self.orders.keys():
+            self.orders[epoch] = self.draw("shuffle", epoch).permutation(self.count)
         return np.array([self.orders[p // self.count][p % self.count] for p in places.tolist()])
 
     def pair(self, step: int) -> tuple[np.ndarray, np.ndarray]:
