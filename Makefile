@@ -41,7 +41,7 @@ methods: .venv/run need-images ## the methods of methods.yaml on the real images
 phantom-page: .venv/run need-images ## compare the phantom with the real images, in docs/phantom.md
 	$(SNAKEMAKE) --config $(SOURCES) -- docs/phantom.md
 
-readme: run real methods ## paste the tables of these into the pages, and copy the figures
+readme: run methods ## paste the tables of these into the pages, and copy the figures
 	$(BIN)/python workflow/scripts/paste_results.py README.md
 	$(BIN)/python workflow/scripts/paste_results.py docs/denoisers.md
 	cp results/isbi2015-methods/figures/compute.png docs/compute.png
