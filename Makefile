@@ -6,7 +6,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 IMAGES ?= $(ISBI2015_IMAGES)
 SOURCES = 'datasets={isbi2015: {sources: ["$(IMAGES)"]}}'
 
-.PHONY: help run test lint check-paper real methods phantom-page readme
+.PHONY: help run test lint check-paper real methods detector phantom-page readme
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,13 +35,16 @@ check-paper: .venv/run need-images ## noisy and median columns on the real image
 real: .venv/run need-images ## the table on the real images, with the default training budget
 	$(SNAKEMAKE) --config dataset=isbi2015 $(SOURCES)
 
-methods: .venv/run need-images ## the methods of methods.yaml on the real images; takes hours
-	$(SNAKEMAKE) --configfile methods.yaml --config dataset=isbi2015 run=isbi2015-methods $(SOURCES)
+methods: .venv/bm3d need-images ## what docs/denoisers.md shows, on the real images; takes hours
+	$(SNAKEMAKE) --configfile methods.yaml docs/tables.yaml --config dataset=isbi2015 $(SOURCES)
+
+detector: .venv/run need-images ## the noise of a detector, on the real images
+	$(SNAKEMAKE) --configfile detector.yaml --config dataset=isbi2015 $(SOURCES)
 
 phantom-page: .venv/run need-images ## compare the phantom with the real images, in docs/phantom.md
 	$(SNAKEMAKE) --config $(SOURCES) -- docs/phantom.md
 
-readme: run methods ## paste the tables of these into the pages, and copy the figures
+readme: run real methods detector ## paste the tables of these into the pages, and copy the figures
 	$(BIN)/python workflow/scripts/paste_results.py README.md
 	$(BIN)/python workflow/scripts/paste_results.py docs/denoisers.md
 	cp results/isbi2015-methods/figures/compute.png docs/compute.png
@@ -54,6 +57,10 @@ need-images:
 .venv/run: requirements.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -r requirements.txt
+	touch $@
+
+.venv/bm3d: requirements-bm3d.txt .venv/run # for non-commercial use
+	$(BIN)/pip install --quiet -r requirements-bm3d.txt
 	touch $@
 
 .venv/test: requirements-dev.txt .venv/run

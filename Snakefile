@@ -14,6 +14,7 @@ from common.configuration import (
     checked,
     declarations,
     declared_by,
+    inverts,
     is_trained,
     is_tuned,
     label_of,

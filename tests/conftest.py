@@ -18,6 +18,7 @@ PARTS = [
     "config.yaml",
     "paper.yaml",
     "methods.yaml",
+    "everything.yaml",
     "detector.yaml",
     "profiles",
     "workflow",

@@ -16,6 +16,7 @@ from compare_methods import (
     comparison,
     cost_table,
     digits,
+    lost_table,
     read_costs,
     read_methods,
     settings_text,
@@ -180,6 +181,10 @@ def test_notes_explain_the_lattice_where_there_is_one_and_warn_of_the_phantom():
     assert "Mean structural similarity (SSIM) over 80 test images; higher is better." in without
     assert any(line.startswith("†") and "not on clinical noise" in line for line in with_lattice)
     assert not any("†" in line for line in without)
+    poisson = [line for line in without if line.startswith("Poisson is the published noise")]
+    assert len(poisson) == 1
+    gauss = ssim_notes("real images", 80, {"gauss": NOISE["gauss"]}, LABELS, [], None)
+    assert not any(line.startswith("Poisson") for line in gauss)
     warning = "The images are a digital phantom: this says nothing about patients."
     assert warning in with_lattice
     assert warning not in without
@@ -197,6 +202,16 @@ def test_costs_are_medians_over_the_noise_settings():
     assert rows["U-Net"][:2] == ["no", "yes"]
     assert rows["median"] == ["no", "no", DASH, DASH, DASH, "0.200"]
     assert rows["snapped †"][:2] == ["yes", "yes"]
+
+
+def test_what_is_lost_without_clean_images():
+    rows = rows_of(lost_table(table_of(), NOISE, LABELS, USES, ["snap"]))
+    # Against the auto-encoder: the only one with clean images that does not exploit the lattice.
+    assert rows == {
+        "U-Net": ["-0.1000", "0.0100", DASH],
+        "median": ["0.1000", "0.1100", DASH],
+    }
+    assert lost_table(table_of(), NOISE, {"snap": "snapped"}, USES, ["snap"]).empty
 
 
 def test_numbers_have_about_three_digits():
@@ -287,7 +302,12 @@ def test_page_of_all_methods(tmp_path, labels):
     text = (tmp_path / "out.md").read_text()
     assert text.startswith("# All methods: digital phantom (phantom)\n")
     headings = [line for line in text.splitlines() if line.startswith("## ")]
-    everything = ["## SSIM", "## Cost and what each method uses", "## Tuned settings"]
+    everything = [
+        "## SSIM",
+        "## Cost and what each method uses",
+        "## Lost without clean images",
+        "## Tuned settings",
+    ]
     assert headings == (everything if labels else everything[:1])
     assert "over 2 test images" in text
     assert ("**0.9500**" in text) == bool(labels)

@@ -10,6 +10,7 @@ from common.configuration import (
     applies,
     checked,
     declarations,
+    inverts,
     is_trained,
     is_tuned,
     merged,
@@ -21,6 +22,7 @@ from common.configuration import (
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 METHODS = yaml.safe_load((ROOT / "methods.yaml").read_text())
+EVERYTHING = yaml.safe_load((ROOT / "everything.yaml").read_text())
 GAUSSIAN = "gaussian_0.1_0_1"
 
 
@@ -104,8 +106,8 @@ def test_an_error_is_reported_once():
     ("path", "value", "message"),
     [
         ("colour", "blue", "colour: unknown key; allowed: dataset, datasets"),
-        ("run", "a/b", "run: 'a/b' can't be a file name"),
-        ("run", "-rf", "run: '-rf' can't be a file name"),
+        ("run", "a/b", "run: 'a/b' is not allowed; allowed: a file name"),
+        ("run", "-rf", "run: '-rf' is not allowed; allowed: a file name"),
         ("dataset", "mars", "dataset: 'mars' is not defined in datasets; allowed: phantom, isbi2015"),
         ("dataset", ..., "dataset: missing"),
         ("image_size", 126, "image_size: 126 does not suit the method unet; allowed: multiples of 16"),
@@ -120,6 +122,12 @@ def test_an_error_is_reported_once():
         ("select", None, "select: None is not allowed; allowed: a value of type object"),
         ("methods/autoencoder/overrides", None, "overrides: None is not allowed; allowed: a value of type object"),
         ("methods/median/label", "auto-encoder", "methods.median.label: 'auto-encoder' is taken"),
+        ("methods/median/label", "a|b", "methods.median.label: 'a|b' is not allowed; allowed: text without |"),
+        ("methods/median/label", "", "methods.median.label: '' is not allowed; allowed: text without |"),
+        ("methods/unet/inversion", True, "methods.unet.inversion: unknown key; allowed: blocks, default"),
+        ("methods/unet/only", [], "methods.unet.only: [] should be non-empty"),
+        ("methods/unet/training/loss", "absolute", "methods.unet.training.loss: 'absolute' is not allowed; allowed: similarity, squared error"),
+        ("noise/poisson_0.2_1/lambda", 1e30, "noise.poisson_0.2_1.lambda: 1e+30 is not allowed; allowed: 1000000 or less"),
         ("methods/median/label", "noisy", "methods.median.label: 'noisy' is taken"),
         ("seed", -1, "seed: -1 is not allowed; allowed: 0 or more"),
         ("device", "tpu", "device: 'tpu' is not allowed; allowed: auto, cpu, cuda"),
@@ -130,7 +138,7 @@ def test_an_error_is_reported_once():
         (f"noise/{GAUSSIAN}/stdd", 1, f"noise.{GAUSSIAN}.stdd: unknown key; allowed: distribution, factor, mean, std"),
         (f"noise/{GAUSSIAN}/distribution", "cauchy", "'cauchy' is not allowed; allowed: gaussian, poisson"),
         ("noise/poisson_0.2_1/lambda", 0, "noise.poisson_0.2_1.lambda: 0 is not allowed; allowed: more than 0"),
-        ("noise/a b", {"distribution": "poisson", "factor": 1, "lambda": 1}, "'a b' can't be a file name"),
+        ("noise/a b", {"distribution": "poisson", "factor": 1, "lambda": 1}, "'a b' is not allowed; allowed: a file name"),
         ("methods/median/size", 0, "methods.median.size: 0 is not allowed; allowed: 1 or more"),
         ("methods/median/training", {}, "methods.median.training: unknown key; allowed: default, inversion, label, only, overrides, plugin, size, tune"),
         ("methods/nothing", {}, "methods.nothing: there is no workflow/scripts/methods/nothing.py; allowed: autoencoder, bilateral"),
@@ -145,7 +153,7 @@ def test_an_error_is_reported_once():
         ("methods/median/tune", {"size": [5, 7]}, "methods.median.size: is also in tune; give one of the two"),
         ("methods/tuned", {"plugin": "median", "tune": {"size": [3, 5]}, "overrides": {GAUSSIAN: {"size": 3}}}, f"methods.tuned.overrides.{GAUSSIAN}.size: is also in tune"),
         ("methods/unet/tune", {"blocks": [1, 2]}, "methods.unet.tune: unknown key"),
-        ("methods/unet/training/keep", "last", "methods.unet.training.keep: unknown key; allowed: batch, learning_rate, precision, steps, threads"),
+        ("methods/unet/training/keep", "last", "methods.unet.training.keep: unknown key; allowed: batch, learning_rate, loss, precision, steps, threads"),
         ("methods/unet/widths", [8] * 5, "methods.unet.widths"),
         ("methods/unet/only", ["nowhere"], "methods.unet.only: 'nowhere' is not defined in noise"),
         ("methods/median/inversion", "perhaps", "methods.median.inversion: 'perhaps' is not allowed; allowed: a value of type boolean"),
@@ -202,11 +210,14 @@ def test_what_a_method_uses_is_what_its_plugin_recipe_and_inversion_use():
     assert uses_of(config, "noise2noise") == ["noise model"]
 
 
-def test_methods_configuration_turns_every_method_on():
-    config = checked(merged(CONFIG, METHODS))
-    used = {config["methods"][name].get("plugin", name) for name in config["select"]["methods"]}
-    assert used | {"bm3d"} == set(plugins("methods"))  # bm3d is an optional extra
-    assert config["run"] != checked(CONFIG)["run"]
+def test_configuration_of_everything_turns_every_method_on():
+    config = checked(merged(merged(CONFIG, METHODS), EVERYTHING))
+    assert config["select"]["methods"] == list(config["methods"])
+    used = {config["methods"][name].get("plugin", name) for name in config["methods"]}
+    assert used == set(plugins("methods"))
+    off = set(config["methods"]) - set(checked(merged(CONFIG, METHODS))["select"]["methods"])
+    assert off == {"unet_large", "bm3d", "bm3d+inversion"}
+    assert config["run"] == "phantom-methods"
     assert is_tuned(config, "tuned_median")
     assert not is_tuned(config, "median")
 
@@ -223,16 +234,67 @@ def test_a_method_can_be_for_some_noise_settings_only():
     assert not applies(config, "unet", "poisson_0.2_1")
 
 
-def test_a_plugin_without_a_known_recipe_is_refused(tmp_path, monkeypatch):
-    plugin = "RECIPE = 'sourdough'\ndef build_network(settings, noise):\n    pass\n"
+@pytest.fixture
+def plugin_folder(tmp_path, monkeypatch):
+    """A copy of the folders of plug-ins, in which a test can write."""
     for folder in ("methods", "recipes", "distributions"):
         shutil.copytree(ROOT / "workflow/scripts" / folder, tmp_path / folder)
-    (tmp_path / "methods/bread.py").write_text(plugin)
     monkeypatch.setattr("common.configuration.SCRIPTS", tmp_path)
-    with pytest.raises(
-        ConfigurationError, match=r"bread.py says RECIPE = 'sourdough'; allowed: noise2"
-    ):
+    declarations.cache_clear()
+    yield tmp_path
+    declarations.cache_clear()
+
+
+FUNCTION = "def denoise(noisy, noise, settings):\n    return noisy\n"
+NETWORK = "def build_network(settings, noise):\n    pass\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("RECIPE = 'sourdough'\n" + NETWORK, "bread.py says RECIPE = 'sourdough'; allowed: noise2"),
+        (NETWORK, "bread.py says RECIPE = None; allowed: noise2"),
+        ("x = 1\n", "bread.py has neither a function `denoise` nor `build_network`"),
+        ("def denoise(:\n", "bread.py: can't be read as Python"),
+        ("USES = ['clean image']\n" + FUNCTION, "bread.py: USES.0: 'clean image' is not allowed; allowed: clean images, noise model"),
+        ("USES = 'noise model'\n" + FUNCTION, "bread.py: USES: 'noise model' is not allowed; allowed: a value of type array"),
+        ("IMAGE_SIZE_MULTIPLE = 0\n" + FUNCTION, "bread.py: IMAGE_SIZE_MULTIPLE: 0 is not allowed; allowed: 1 or more"),
+        ("SIZES = [1, 2]\nSETTINGS = {'properties': {'a': {'enum': SIZES}}, 'required': []}\n" + FUNCTION, "bread.py: SETTINGS is computed"),
+        ("SETTINGS = {'properties': {'a': {}}}\n" + FUNCTION, "bread.py: SETTINGS.required: missing"),
+        ("SETTINGS = {'properties': {'default': {}}, 'required': []}\n" + FUNCTION, "bread.py: SETTINGS.properties: 'default' is not allowed; allowed: another name"),
+        ("SETTINGS = {'properties': {'a': {'type': 'intger'}}, 'required': []}\n" + FUNCTION, "bread.py: SETTINGS.properties.a.type"),
+    ],
+)  # fmt: skip
+def test_a_plugin_that_declares_nonsense_is_refused(plugin_folder, source, message):
+    (plugin_folder / "methods/bread.py").write_text(source)
+    with pytest.raises(ConfigurationError) as caught:
         checked(changed("methods/bread", {}))
+    assert message in str(caught.value)
+
+
+def test_a_distribution_needs_its_settings_and_its_function(plugin_folder):
+    path = plugin_folder / "distributions/cauchy.py"
+    config = changed("noise/wide", {"distribution": "cauchy"})
+    path.write_text("SETTINGS = {'properties': {}, 'required': []}\n")
+    with pytest.raises(ConfigurationError, match=r"cauchy.py has no `draw`"):
+        checked(config)
+    declarations.cache_clear()
+    path.write_text("def draw(image, rng):\n    return image\n")
+    with pytest.raises(ConfigurationError, match=r"cauchy.py has no `SETTINGS`"):
+        checked(config)
+
+
+def test_recipes_say_whether_the_inversion_is_applied():
+    config = checked(merged(CONFIG, METHODS))
+    assert inverts(config, "noise2noise")
+    assert inverts(config, "noise2void")
+    assert inverts(config, "tuned_median+inversion")
+    assert not inverts(config, "unet")
+    assert not inverts(config, "median")
+
+
+def test_a_run_may_be_named_after_the_data_set():
+    assert checked(changed("run", "{dataset}-wide"))["run"] == "phantom-wide"
 
 
 def test_lattice_step_has_no_column_in_the_published_table():

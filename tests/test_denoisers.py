@@ -10,6 +10,7 @@ from skimage.metrics import structural_similarity as reference
 from torch import nn
 
 from common.configuration import declarations, plugins
+from common.job import InputError
 from common.noise_models import clip_inversion, corrupt
 from common.seeds import generator
 from common.training import Processor, apply, train
@@ -167,9 +168,9 @@ def test_lattice_mean_weighs_the_candidates_by_the_guess():
     assert nearest == pytest.approx(0.3, abs=1e-6)
 
 
-def recipe_of(kind, steps=12, batch=4, clean=None, noise=GAUSSIAN, network=None):
+def recipe_of(kind, steps=12, batch=4, clean=None, noise=GAUSSIAN, network=None, **settings):
     clean = smooth_images(10, 16) if clean is None else clean
-    training = {"steps": steps, "batch": batch, "learning_rate": 1e-3}
+    training = {"steps": steps, "batch": batch, "learning_rate": 1e-3, **settings}
     torch.manual_seed(0)
     network = network or unet.build_network({"widths": [4], "blocks": 1}, noise)
     return kind(network, {"clean": clean}, noise, training, draw, CPU)
@@ -251,8 +252,33 @@ def test_noise2void_loss_is_blind_to_the_pixels_it_shows():
     loss, error, count = recipe.losses(0)
     assert count == 4
     # Only hidden pixels count: those that are shown are answered without any error.
-    assert loss.item() > 0.01
-    assert error.item() == loss.item()
+    rng = draw("step", 0)
+    target = flipped(recipe.images["exposures"][recipe.chosen(0), 0], rng)
+    hidden, mask = with_hidden_pixels(target, rng)
+    expected = ((hidden - target)[mask] ** 2).mean()
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    assert error.item() == pytest.approx(expected, rel=1e-5)
+    assert expected > 10 * ((hidden - target) ** 2).mean()
+
+
+def test_noise2void_hides_a_pixel_of_each_image_however_small():
+    images = generator(1, "hidden").random((50, 4, 4))
+    _, mask = with_hidden_pixels(images, generator(2, "hidden"))
+    assert (mask.sum(axis=(1, 2)) >= 1).all()
+
+
+def test_squared_error_alone_on_request():
+    output, target = torch.rand(2, 1, 16, 16), torch.rand(2, 1, 16, 16)
+    error = ((output - target) ** 2).mean()
+    plain = recipe_of(Supervised, loss="squared error").loss(output, target)
+    torch.testing.assert_close(plain, error)
+    default = recipe_of(Supervised).loss(output, target)
+    torch.testing.assert_close(default, 10 * error + 1 - structural_similarity(output, target))
+
+
+def test_lattice_that_is_too_fine_is_refused():
+    with pytest.raises(InputError, match=r"0.01 or more, not 0.001"):
+        unet_lattice.build_network(SMALL, {**POISSON, "factor": 0.001})
 
 
 def test_learning_rate_warms_up_and_falls_to_nothing():

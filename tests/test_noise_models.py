@@ -4,6 +4,7 @@ from scipy.stats import norm
 from scipy.stats import poisson as poisson_counts
 
 from common.configuration import plugins
+from common.job import InputError
 from common.noise_models import (
     clip_inversion,
     clipped_mean,
@@ -122,6 +123,11 @@ def test_linear_estimate_is_the_least_squares_one():
     clean = rng.random(1_000_000)
     slope, offset = np.polyfit(corrupt(clean, noise, rng), clean, 1)
     assert linear_estimate(noise) == pytest.approx((slope, offset), abs=0.02)
+
+
+def test_noise_that_leaves_nothing_of_the_image_is_refused():
+    with pytest.raises(InputError, match="makes all images the same"):
+        linear_estimate({"distribution": "gaussian", "factor": 1, "mean": 100, "std": 0})
 
 
 def test_noise_in_words():

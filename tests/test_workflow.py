@@ -1,5 +1,6 @@
 """The whole workflow on a tiny configuration: what it makes, and what a change makes run again."""
 
+import importlib.util
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ import torch
 import yaml
 from skimage.metrics import structural_similarity
 
+from common.configuration import merged
 from conftest import TWO_NOISES, Project
 
 GAUSSIAN, POISSON = TWO_NOISES
@@ -278,6 +280,25 @@ def test_new_denoiser_is_one_file_and_an_entry(project: Project):
     assert "methods.mean.width: unknown key" in done.stdout
 
 
+def test_new_trained_denoiser_is_one_file_and_an_entry(project: Project):
+    plugin = project.folder / "workflow/scripts/methods/straight.py"
+    plugin.write_text(
+        "from torch import nn\n"
+        'SETTINGS = {"properties": {"size": {"type": "integer"}}, "required": ["size"]}\n'
+        'RECIPE = "supervised"\n'
+        "def build_network(settings, noise):\n"
+        '    return nn.Conv2d(1, 1, settings["size"], padding="same")\n'
+    )
+    entry = (
+        "methods={straight: {size: 5, training: "
+        "{steps: 60, batch: 4, learning_rate: 0.05, threads: 1, precision: fp32}}}"
+    )
+    project.succeed("--config", entry, f"select={{noise: [{GAUSSIAN}], methods: [straight]}}")
+    found = pd.read_csv(project.folder / "results/phantom/methods.csv", index_col="method")
+    assert found.loc["straight", "parameters"] == 26
+    assert found.loc["straight", "ssim"] > found.loc["noisy", "ssim"]
+
+
 def test_new_distribution_is_one_file_and_an_entry(project: Project):
     folder = project.folder / "workflow/scripts/distributions"
     (folder / "uniform.py").write_text(
@@ -313,17 +334,25 @@ def test_every_method_runs(project: Project):
     """The configuration that turns everything on, in miniature."""
     project.edit_config(miniature, "methods.yaml")
     config = yaml.safe_load((project.folder / "methods.yaml").read_text())
+    everything = yaml.safe_load((project.folder / "everything.yaml").read_text())
+    config = merged(config, everything)
+    if importlib.util.find_spec("bm3d") is None:  # an optional extra
+        project.edit_config(
+            lambda config: [config["methods"].pop(name) for name in ("bm3d", "bm3d+inversion")],
+            "everything.yaml",
+        )
+        config["methods"] = {k: v for k, v in config["methods"].items() if "bm3d" not in k}
     project.succeed(
         "--configfile",
         "methods.yaml",
+        "everything.yaml",
         "--config",
         "select={noise: [poisson_0.2_1]}",
         "image_size=32",
     )
-    results = project.folder / "results/methods"
+    results = project.folder / "results/phantom-methods"
     found = pd.read_csv(results / "methods.csv")
-    on = {name for name, entry in config["methods"].items() if entry.get("default", True)}
-    assert set(found["method"]) == on | {"noisy", "autoencoder", "median"}
+    assert set(found["method"]) == config["methods"].keys() | {"noisy", "autoencoder", "median"}
     assert found["ssim"].between(-1, 1).all()
     text = (results / "methods.md").read_text()
     assert "lattice" in text
@@ -351,7 +380,7 @@ def test_a_selection_without_any_training_still_has_its_figures(project: Project
     project.edit_config(miniature, "methods.yaml")
     select = f"select={{noise: [{GAUSSIAN}], methods: [median, unet+lattice]}}"
     project.succeed("--configfile", "methods.yaml", "--config", select)
-    results = project.folder / "results/methods"
+    results = project.folder / "results/phantom-methods"
     assert (results / "figures/compute.png").is_file()
     assert not (results / "figures/training.png").exists()
     assert "\N{EN DASH}" in (results / "methods.md").read_text()

@@ -49,7 +49,7 @@ rule tune_method:
         plugin=lambda wildcards: plugin_of(config, wildcards.method),
         settings=method_settings,
         grid=method_entry("tune", {}),
-        inversion=method_entry("inversion", False),
+        inversion=lambda wildcards: inverts(config, wildcards.method),
         noise=lookup(dpath="noise/{noise}", within=config),
         seed=config["seed"],
         code=method_code("tune_method.py"),
@@ -82,7 +82,7 @@ rule denoise_images:
     params:
         plugin=lambda wildcards: plugin_of(config, wildcards.method),
         settings=method_settings,
-        inversion=method_entry("inversion", False),
+        inversion=lambda wildcards: inverts(config, wildcards.method),
         noise=lookup(dpath="noise/{noise}", within=config),
         device=lambda wildcards: (
             config["device"] if is_trained(config, wildcards.method) else None

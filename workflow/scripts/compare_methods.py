@@ -122,6 +122,31 @@ def marked(labels: Mapping[str, str], lattice: Sequence[str]) -> dict[str, str]:
     return {name: f"{text} {MARK}" if name in lattice else text for name, text in labels.items()}
 
 
+def lost_table(
+    table: pd.DataFrame,
+    noise: Iterable[str],
+    labels: Mapping[str, str],
+    uses: Mapping[str, Sequence[str]],
+    lattice: Sequence[str],
+) -> pd.DataFrame:
+    """Return as text how far methods without clean images stay behind the best one with them.
+
+    A row a method, a column a noise setting; see `ssim_table` and `cost_table` for the arguments.
+    Methods that exploit the lattice are no yardstick.
+    """
+    means = table.pivot(index="method", columns="noise", values="ssim")
+    means = means.reindex(index=list(labels), columns=list(noise))
+    with_clean = [m for m in labels if CLEAN in uses[m] and m not in lattice]
+    lost = means.loc[with_clean].max() - means
+    return pd.DataFrame(
+        [
+            {"Method": label} | lost.loc[method].map(decimals).to_dict()
+            for method, label in marked(labels, lattice).items()
+            if CLEAN not in uses[method] and lost.loc[method].notna().any()
+        ]
+    )
+
+
 def cost_table(
     table: pd.DataFrame,
     labels: Mapping[str, str],
@@ -230,6 +255,11 @@ def ssim_notes(
         ]
     else:
         lines.append("In bold: the best method.")
+    if any(entry["distribution"] == "poisson" for entry in noise.values()):
+        lines.append(
+            "Poisson is the published noise, which does not depend on the signal. Any network can "
+            "learn its steps, so these columns say little about clinical noise."
+        )
     if published and published_rows(noise, published):
         lines.append(f"In italics: published. Published: {published['source']}.")
     return lines
@@ -239,6 +269,9 @@ COST_NOTES = [
     "Clean images, noise model: whether the method has to be given them, to be trained or tuned too.",
     "Image passes and seconds: the training for one noise setting; of processor time on a CPU, of "
     "the clock on a GPU. Seconds and milliseconds are the median over the noise settings.",
+]
+LOST_NOTES = [
+    "SSIM below the best method that was trained or tuned with clean images, which a clinic may not have.",
 ]
 TUNED_NOTES = ["Of the settings that were tried, those with the highest mean SSIM."]
 
@@ -260,6 +293,9 @@ def main(snakemake: "snakemake") -> None:
     if labels:
         costs_text = cost_table(table, labels, params.uses, lattice)
         parts += ["Cost and what each method uses", costs_text, COST_NOTES]
+    lost = lost_table(table, noise, labels, params.uses, lattice)
+    if len(lost):
+        parts += ["Lost without clean images", lost, LOST_NOTES]
     tuned = tuned_table(read_tuned(inputs.get("tuning") or []), noise, labels, lattice)
     if len(tuned):
         parts += ["Tuned settings", tuned, TUNED_NOTES]

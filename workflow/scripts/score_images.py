@@ -34,7 +34,7 @@ def scores(clean: np.ndarray, images: np.ndarray) -> pd.DataFrame:
         raise InputError(f"shapes differ: ground truth {clean.shape}, images {images.shape}")
     if not np.isfinite(images).all():
         bad = np.flatnonzero(~np.isfinite(images).all(axis=(1, 2)))
-        raise InputError(f"pixels that are not finite numbers in the test images number {bad}")
+        raise InputError(f"pixels that are not finite numbers in the denoised images number {bad}")
     return pd.DataFrame(
         [
             {

@@ -16,7 +16,7 @@ from jsonschema.validators import extend
 
 WORKFLOW = Path(__file__).resolve().parents[2]
 SCRIPTS = WORKFLOW / "scripts"
-# Settings of an entry in `methods` that are not its plug-in's.
+# Settings of an entry in `methods` that are not its plug-in's; no plug-in can have one of that name.
 NOT_SETTINGS = {"label", "plugin", "default", "overrides", "only", "tune", "inversion"}
 COLUMNS = ("ground truth", "noisy")  # what tables and figures show besides the methods
 
@@ -45,6 +45,7 @@ class ConfigurationError(Exception):
 def checked(config: Mapping[str, Any]) -> Config:
     """Return a checked copy of `config` in which `run` and `select` are filled in.
 
+    `{dataset}` in `run` stands for the name of the data set.
     Numbers and truth values that arrive as text, as nested ones do from the command line, are
     read as what they plainly are.
 
@@ -52,8 +53,10 @@ def checked(config: Mapping[str, Any]) -> Config:
         ConfigurationError: Naming every key that is wrong, its value and what is allowed.
     """
     config = _with_text_keys(config)
+    if isinstance(config.get("run"), str):
+        config["run"] = config["run"].replace("{dataset}", str(config.get("dataset")))
     # What single noise settings and methods accept is only known once these are mappings.
-    for schema_of in (lambda config: _schema(), _complete_schema):
+    for schema_of in (lambda config: _schema("config"), _complete_schema):
         schema = schema_of(config)
         _read_text_values(schema, config)
         _raise_any(schema, config)
@@ -98,6 +101,17 @@ def recipe_of(config: Config, method: str) -> str:
     return declared_by(config, method)["RECIPE"]
 
 
+def inverts(config: Config, method: str) -> bool:
+    """Say whether the clip-aware inversion is applied to what a method returns.
+
+    Of a trained method its recipe knows what it estimates; of others the configuration says it.
+    """
+    if is_trained(config, method):
+        recipe = declarations("recipes", recipe_of(config, method))
+        return recipe["ESTIMATES"] == "mean noisy value"
+    return config["methods"][method].get("inversion", False)
+
+
 def uses_of(config: Config, method: str) -> list[str]:
     """Return what a method uses besides noisy images: clean images, the noise model, both, neither."""
     uses = set(declared_by(config, method).get("USES", []))
@@ -105,7 +119,7 @@ def uses_of(config: Config, method: str) -> list[str]:
         uses |= set(declarations("recipes", recipe_of(config, method))["USES"])
     if is_tuned(config, method):
         uses |= {"clean images", "noise model"}
-    if config["methods"][method].get("inversion"):
+    if inverts(config, method):
         uses |= {"noise model"}
     return sorted(uses)
 
@@ -140,10 +154,18 @@ def declarations(folder: str, name: str) -> Config:
     Returns:
         The module's literal constants by name, and its functions' names with value None; also those
         that it imports from other files of these folders.
+
+    Raises:
+        ConfigurationError: When it is no Python, or a constant says what it can't.
     """
     path = SCRIPTS / folder / f"{name}.py"
+    file = f"workflow/scripts/{folder}/{name}.py"
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{file}: can't be read as Python: {error}") from error
     found: Config = {}
-    for node in ast.parse(path.read_text(encoding="utf-8"), str(path)).body:
+    for node in tree.body:
         if isinstance(node, ast.FunctionDef):
             found[node.name] = None
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -153,9 +175,18 @@ def declarations(folder: str, name: str) -> Config:
                 found |= {a.asname or a.name: theirs.get(a.name) for a in node.names}
         elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-            # A computed constant is the plug-in's own business.
-            with contextlib.suppress(ValueError):
-                found[getattr(target, "id", "")] = ast.literal_eval(node.value)
+            constant = getattr(target, "id", "")
+            try:
+                found[constant] = ast.literal_eval(node.value)
+            except ValueError:  # computed: the plug-in's own business, unless we have to know it
+                if constant in _schema("plugin")["properties"]:
+                    raise ConfigurationError(
+                        f"{file}: {constant} is computed, but is read without running the file; "
+                        "write it out"
+                    ) from None
+    lines = [m for e in Validator(_schema("plugin")).iter_errors(found) for m in _messages(e)]
+    if lines:
+        raise ConfigurationError("\n".join(f"{file}: {line}" for line in dict.fromkeys(lines)))
     return found
 
 
@@ -167,8 +198,8 @@ def plugins(folder: str) -> list[str]:
 
 
 @functools.cache
-def _schema() -> Config:
-    return yaml.safe_load((WORKFLOW / "schemas" / "config.yaml").read_text(encoding="utf-8"))
+def _schema(name: str) -> Config:
+    return yaml.safe_load((WORKFLOW / "schemas" / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 def merged(base: Config, changes: Config) -> Config:
@@ -182,12 +213,12 @@ def merged(base: Config, changes: Config) -> Config:
 
 def _complete_schema(config: Config) -> Config:
     """Return the schema with what each noise setting's distribution and each plug-in accept."""
-    schema = copy.deepcopy(_schema())
+    schema = copy.deepcopy(_schema("config"))
     for name, entry in config["noise"].items():
         own = copy.deepcopy(schema["$defs"]["noise"])
         own["properties"]["distribution"] = {"enum": plugins("distributions")}
         if entry["distribution"] in plugins("distributions"):
-            accepted = declarations("distributions", entry["distribution"])["SETTINGS"]
+            accepted = _distribution(entry["distribution"])["SETTINGS"]
             own["properties"] |= accepted["properties"]
             own["required"] = ["distribution", *accepted["required"]]
             own["additionalProperties"] = False
@@ -195,6 +226,14 @@ def _complete_schema(config: Config) -> Config:
     for name, entry in config["methods"].items():
         schema["properties"]["methods"]["properties"][name] = _method_schema(schema, name, entry)
     return schema
+
+
+def _distribution(name: str) -> Config:
+    declared = declarations("distributions", name)
+    for wanted in ("SETTINGS", "draw"):
+        if wanted not in declared:
+            raise ConfigurationError(f"workflow/scripts/distributions/{name}.py has no `{wanted}`")
+    return declared
 
 
 def _method_schema(schema: Config, name: str, entry: Config) -> Config:
@@ -226,7 +265,8 @@ def _method_schema(schema: Config, name: str, entry: Config) -> Config:
         settings = declarations("recipes", recipe)["SETTINGS"]
         training["properties"] |= settings["properties"]
         training["required"] += settings["required"]
-        accepted["properties"]["training"] = training
+        accepted["properties"] |= {"training": training}
+        del own["properties"]["inversion"]  # the recipe knows
         accepted["required"] = [*accepted["required"], "training"]
     else:
         own["properties"]["tune"] = {
@@ -300,7 +340,7 @@ def _messages(error: ValidationError) -> Iterator[str]:
     match error.validator:
         case "additionalProperties" if isinstance(value, dict):
             known = error.schema.get("properties", {})
-            for name in value.keys() - known.keys():
+            for name in sorted(value.keys() - known.keys()):
                 full = ".".join([*path, str(name)])
                 yield f"{full}: unknown key; allowed: {', '.join(sorted(known))}"
         case "required":
@@ -319,11 +359,8 @@ def _messages(error: ValidationError) -> Iterator[str]:
             yield f"{key}: {value} is not allowed; allowed: more than {wanted}"
         case "oneOf":
             yield f"{key}: either `subjects` (rendered) or `sources` (read) is needed"
-        case "pattern":
-            yield (
-                f"{key}: {value!r} can't be a file name here; "
-                "allowed: letters, digits and . _ + - (not at the start)"
-            )
+        case "pattern" | "not":
+            yield f"{key}: {value!r} is not allowed; allowed: {error.schema['description']}"
         case _:
             yield f"{key}: {error.message}"
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from common.job import InputError
 from common.seeds import generator
 
 Noise = Mapping[str, float | str]
@@ -84,8 +85,13 @@ def linear_estimate(noise: Noise) -> tuple[float, float]:
     """Return slope and offset of the best linear guess of a clean value from its noisy one.
 
     Least squares over clean values that are uniform in [0, 1]; so this uses no images.
+
+    Raises:
+        InputError: When the noisy value does not depend on the clean one.
     """
     levels, draws = simulated(noise)
     flat = draws.astype(np.float64)
+    if not flat.var():
+        raise InputError(f"the noise setting {dict(noise)} makes all images the same")
     slope = float(np.mean((levels - levels.mean())[:, None] * flat) / flat.var())
     return slope, float(levels.mean() - slope * flat.mean())

@@ -12,6 +12,7 @@ SETTINGS = {
         "lambda": {
             "type": "number",
             "exclusiveMinimum": 0,
+            "maximum": 1000000,
             "description": "mean count, one count is one factor",
         },
     },

@@ -11,6 +11,7 @@ SETTINGS = {
         "dose": {
             "type": "number",
             "exclusiveMinimum": 0,
+            "maximum": 1000000000,
             "description": "quanta that a pixel of value 1 counts",
         },
         "electronic": {

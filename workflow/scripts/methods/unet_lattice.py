@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn.functional import softplus
 
+from common.job import InputError
 from common.noise_models import Noise
 from methods.unet import IMAGE_SIZE_MULTIPLE as IMAGE_SIZE_MULTIPLE
 from methods.unet import SETTINGS as SETTINGS
@@ -24,11 +25,21 @@ USES = ["noise model"]
 DISTRIBUTIONS = ["poisson"]  # the only noise settings that it is for
 EXPLOITS_LATTICE = True
 FIRST_PRECISION = 10.0  # of the untrained network: a standard deviation of .1
+FINEST = 0.01  # distance of lattice points, grey levels
 TOLERANCE = 1e-3  # grey levels, for rounding
 
 
 def build_network(settings: Mapping[str, Any], noise: Noise) -> nn.Module:
-    """Return the untrained network for one noise setting of the Poisson distribution."""
+    """Return the untrained network for one noise setting of the Poisson distribution.
+
+    Raises:
+        InputError: When the lattice is so fine that a pixel has more candidates than memory bears.
+    """
+    if noise["factor"] < FINEST:
+        raise InputError(
+            f"the lattice step takes a noise factor of {FINEST} or more, not {noise['factor']}; "
+            "name the noise settings that it is for with `only`"
+        )
     return LatticeDenoiser(settings, noise)
 
 

@@ -1,7 +1,7 @@
 """Training without clean images, on two noisy exposures of each subject.
 
 One exposure is the input, the other the target. What such a network learns is the mean of the noisy
-values, so its output wants the clip-aware inversion (`inversion: true`).
+values, so the clip-aware inversion is applied to its output.
 
 Source: J. Lehtinen et al., Noise2Noise, ICML 2018.
 """
@@ -11,11 +11,19 @@ import torch
 from torch.nn.functional import mse_loss
 
 from common.noise_models import corrupt
-from recipes.supervised import SETTINGS as SETTINGS
 from recipes.supervised import Supervised, flipped
 
+SETTINGS = {
+    "properties": {
+        "steps": {"type": "integer", "minimum": 1},
+        "batch": {"type": "integer", "minimum": 1},
+        "learning_rate": {"type": "number", "exclusiveMinimum": 0, "description": "the highest"},
+    },
+    "required": ["steps", "batch", "learning_rate"],
+}
 DATA = "clean"  # to draw the exposures from
 USES: list[str] = []
+ESTIMATES = "mean noisy value"
 
 
 class Noise2Noise(Supervised):

@@ -2,7 +2,7 @@
 
 Some pixels of the input are replaced by a neighbour, and the network learns to tell from the
 others what was there. Where noise is independent from pixel to pixel, that is the mean of the noisy
-values, so the output wants the clip-aware inversion (`inversion: true`).
+values, so the clip-aware inversion is applied to the output.
 
 Source: A. Krull et al., Noise2Void, CVPR 2019.
 """
@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch.nn.functional import mse_loss
 
+from recipes.noise2noise import SETTINGS as SETTINGS
 from recipes.noise2noise import Noise2Noise
-from recipes.supervised import SETTINGS as SETTINGS
 from recipes.supervised import flipped
 
 DATA = "clean"  # to draw the exposures from
 USES: list[str] = []
+ESTIMATES = "mean noisy value"
 HIDDEN = 1 / 32  # share of the pixels that a step hides
 NEIGHBOURS = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if (dy, dx) != (0, 0)]
 
@@ -45,7 +46,9 @@ def with_hidden_pixels(
         images: Shape (N, H, W).
         rng: Draws the pixels and their neighbours, at most two pixels away in each direction.
     """
-    mask = rng.random(images.shape) < HIDDEN
+    drawn = rng.random(images.shape)
+    # At least one in each image, however small it is.
+    mask = (drawn < HIDDEN) | (drawn == drawn.min(axis=(1, 2), keepdims=True))
     n, y, x = np.nonzero(mask)
     dy, dx = np.array(NEIGHBOURS)[rng.integers(0, len(NEIGHBOURS), len(n))].T
     height, width = images.shape[1:]

@@ -10,6 +10,7 @@ from common.training import Recipe, State, apply, check_finite, copied
 
 DATA = "pairs"
 USES = ["clean images"]
+ESTIMATES = "clean image"
 SETTINGS = {
     "properties": {
         "steps": {"type": "integer", "minimum": 1},

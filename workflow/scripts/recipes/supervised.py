@@ -1,7 +1,7 @@
 """Training on clean images, with noise drawn anew in each step from the noise model.
 
-The loss is the one of the score: structural similarity with the published settings, and some mean
-squared error. AdamW, the rate warming up and then falling along a cosine; the kept weights are their
+The loss is that of the score: structural similarity with the published settings, and some mean
+squared error; or, on request, the squared error alone. AdamW, the rate warming up and then falling along a cosine; the kept weights are their
 moving average.
 """
 
@@ -18,11 +18,16 @@ from common.training import Recipe, State, copied
 
 DATA = "clean"
 USES = ["clean images", "noise model"]
+ESTIMATES = "clean image"
 SETTINGS = {
     "properties": {
         "steps": {"type": "integer", "minimum": 1},
         "batch": {"type": "integer", "minimum": 1},
         "learning_rate": {"type": "number", "exclusiveMinimum": 0, "description": "the highest"},
+        "loss": {
+            "enum": ["similarity", "squared error"],
+            "description": "what is minimised; default: similarity, which includes some squared error",
+        },
     },
     "required": ["steps", "batch", "learning_rate"],
 }
@@ -77,6 +82,8 @@ class Supervised(Recipe):
     def loss(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return what is minimised, of tensors of shape (N, 1, H, W)."""
         error = mse_loss(output, target)
+        if self.settings.get("loss") == "squared error":
+            return error
         return SQUARED_ERROR * error + 1 - structural_similarity(output, target)
 
     def losses(self, step: int) -> tuple[torch.Tensor, torch.Tensor, int]:
