@@ -44,7 +44,7 @@ detector: .venv/run need-images ## the noise of a detector, on the real images
 phantom-page: .venv/run need-images ## compare the phantom with the real images, in docs/phantom.md
 	$(SNAKEMAKE) --config $(SOURCES) -- docs/phantom.md
 
-readme: run real methods detector ## paste the tables of these into the pages, and copy the figures
+readme: run methods detector ## paste the tables of these into the pages, and copy the figures
 	$(BIN)/python workflow/scripts/paste_results.py README.md
 	$(BIN)/python workflow/scripts/paste_results.py docs/denoisers.md
 	cp results/isbi2015-methods/figures/compute.png docs/compute.png
