@@ -153,7 +153,7 @@ def test_an_error_is_reported_once():
         ("methods/median/tune", {"size": [5, 7]}, "methods.median.size: is also in tune; give one of the two"),
         ("methods/tuned", {"plugin": "median", "tune": {"size": [3, 5]}, "overrides": {GAUSSIAN: {"size": 3}}}, f"methods.tuned.overrides.{GAUSSIAN}.size: is also in tune"),
         ("methods/unet/tune", {"blocks": [1, 2]}, "methods.unet.tune: unknown key"),
-        ("methods/unet/training/keep", "last", "methods.unet.training.keep: unknown key; allowed: batch, learning_rate, loss, precision, steps, threads"),
+        ("methods/unet/training/keep", "last", "methods.unet.training.keep: unknown key; allowed: batch, capture, layout, learning_rate, loss, precision, steps, threads"),
         ("methods/unet/widths", [8] * 5, "methods.unet.widths"),
         ("methods/unet/only", ["nowhere"], "methods.unet.only: 'nowhere' is not defined in noise"),
         ("methods/median/inversion", "perhaps", "methods.median.inversion: 'perhaps' is not allowed; allowed: a value of type boolean"),

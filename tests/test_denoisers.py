@@ -10,13 +10,15 @@ from skimage.metrics import structural_similarity as reference
 from torch import nn
 
 from common.configuration import declarations, plugins
+from common.device_random import DeviceGenerator
 from common.job import InputError
 from common.noise_models import clip_inversion, corrupt
+from common.processor import Processor
 from common.seeds import generator
-from common.training import Processor, apply, train
+from common.training import apply, train
 from methods import autoencoder, dncnn, noise2noise, noise2void, unet, unet_lattice
 from recipes.noise2noise import Noise2Noise
-from recipes.noise2void import NEIGHBOURS, Noise2Void, with_hidden_pixels
+from recipes.noise2void import Noise2Void, with_hidden_pixels
 from recipes.supervised import Supervised, flipped, rate_at, structural_similarity
 from score_images import scores
 from train_denoiser import recipe_class
@@ -186,38 +188,56 @@ def test_each_image_is_seen_once_before_any_is_seen_again():
     np.testing.assert_array_equal(again.chosen(3), recipe.chosen(3))  # asked for out of turn
 
 
+def pair_of(recipe, step):
+    """A step's inputs and targets, as arrays of shape (batch, H, W), and the places of its images."""
+    chosen = recipe.chosen(step)
+    recipe.indices.copy_(torch.from_numpy(chosen))
+    recipe.prepare(step)
+    noisy, target = recipe.pair()
+    return noisy.squeeze(1).numpy(), target.squeeze(1).numpy(), chosen
+
+
+def device_generator(seed):
+    rng = DeviceGenerator(CPU.device)
+    rng.seed(seed)
+    return rng
+
+
 def test_supervised_noise_is_fresh_in_each_step_and_the_same_in_each_process():
     recipe = recipe_of(Supervised, batch=10)
-    first, second = recipe.pair(0), recipe.pair(1)
-    assert not np.array_equal(first[0], second[0])
-    np.testing.assert_array_equal(recipe_of(Supervised, batch=10).pair(1)[0], second[0])
-    clean = smooth_images(10, 16)
-    order = recipe.chosen(0)
+    noisy, target, order = pair_of(recipe, 0)
+    other, *_ = pair_of(recipe, 1)
+    assert not np.array_equal(noisy, other)
+    np.testing.assert_array_equal(pair_of(recipe_of(Supervised, batch=10), 1)[0], other)
+    clean = smooth_images(10, 16).astype(np.float32)
     straight = np.array_equal
-    mirrored = [straight(a, clean[i][:, ::-1]) for a, i in zip(first[1], order, strict=True)]
-    same = [straight(a, clean[i]) for a, i in zip(first[1], order, strict=True)]
+    mirrored = [straight(a, clean[i][:, ::-1]) for a, i in zip(target, order, strict=True)]
+    same = [straight(a, clean[i]) for a, i in zip(target, order, strict=True)]
     assert all(m != s for m, s in zip(mirrored, same, strict=True))
     assert any(mirrored)
     assert any(same)
 
 
 def test_flips_keep_pairs_together():
-    pairs = np.arange(2 * 3 * 4 * 5).reshape(3, 2, 4, 5)
-    out = flipped(pairs, np.random.default_rng(1))
-    for before, after in zip(pairs, out, strict=True):
-        assert np.array_equal(after, before) or np.array_equal(after, before[..., ::-1])
+    pairs = torch.arange(2 * 3 * 4 * 5).reshape(3, 2, 4, 5)
+    out = flipped(pairs, device_generator(1))
+    kept = [torch.equal(after, before) for before, after in zip(pairs, out, strict=True)]
+    mirrored = [torch.equal(after, b.flip(-1)) for b, after in zip(pairs, out, strict=True)]
+    assert all(k != m for k, m in zip(kept, mirrored, strict=True))
+    assert any(kept)
+    assert any(mirrored)
 
 
 def test_noise2noise_sees_two_fixed_exposures_and_never_the_clean_image():
     recipe = recipe_of(Noise2Noise, batch=10)
     assert list(recipe.images) == ["exposures"]
-    exposures = recipe.images["exposures"]
+    exposures = recipe.images["exposures"].numpy()
     assert exposures.shape == (10, 2, 16, 16)
     clean = smooth_images(10, 16)
     assert all(abs(exposures[:, k] - clean).max() > 0.1 for k in (0, 1))
     firsts = set()
     for step in range(6):
-        order, (noisy, target) = recipe.chosen(step), recipe.pair(step)
+        noisy, target, order = pair_of(recipe, step)
         for index, a, b in zip(order, noisy, target, strict=True):
             known = [exposures[index, k][:, ::f] for k in (0, 1) for f in (1, -1)]
             found = [next(n for n, e in enumerate(known) if np.array_equal(e, x)) for x in (a, b)]
@@ -227,15 +247,19 @@ def test_noise2noise_sees_two_fixed_exposures_and_never_the_clean_image():
 
 
 def test_noise2void_hides_the_pixels_that_it_asks_for():
-    images = generator(1, "hidden").random((4, 40, 50))
-    hidden, mask = with_hidden_pixels(images, generator(2, "hidden"))
+    images = torch.from_numpy(generator(1, "hidden").random((4, 40, 50)))
+    hidden, mask = (x.numpy() for x in with_hidden_pixels(images, device_generator(2)))
+    images = images.numpy()
     assert mask.mean() == pytest.approx(1 / 32, rel=0.2)
     np.testing.assert_array_equal(hidden[~mask], images[~mask])
-    assert (hidden[mask] != images[mask]).all()
+    assert (hidden[mask] != images[mask]).all()  # never itself, at borders neither
+    offsets = set()
     for n, y, x in np.argwhere(mask):
         near = images[n, max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3]
         assert hidden[n, y, x] in near
-    assert (0, 0) not in NEIGHBOURS
+        if 2 <= y < 38 and 2 <= x < 48:
+            offsets.add(tuple(np.argwhere(near == hidden[n, y, x])[0] - 2))
+    assert len(offsets) == 24
 
 
 def test_noise2void_loss_is_blind_to_the_pixels_it_shows():
@@ -249,22 +273,21 @@ def test_noise2void_loss_is_blind_to_the_pixels_it_shows():
 
     recipe = recipe_of(Noise2Void, network=Identity())
     assert recipe.images["exposures"].shape == (10, 1, 16, 16)
-    loss, error, count = recipe.losses(0)
-    assert count == 4
+    recipe.prepare(0)
+    loss, error = recipe.losses()
     # Only hidden pixels count: those that are shown are answered without any error.
-    rng = draw("step", 0)
-    target = flipped(recipe.images["exposures"][recipe.chosen(0), 0], rng)
-    hidden, mask = with_hidden_pixels(target, rng)
-    expected = ((hidden - target)[mask] ** 2).mean()
+    recipe.prepare(0)
+    target = flipped(recipe.images["exposures"][recipe.indices, 0], recipe.rng)
+    hidden, mask = with_hidden_pixels(target, recipe.rng)
+    expected = ((hidden - target)[mask] ** 2).mean().item()
     assert loss.item() == pytest.approx(expected, rel=1e-5)
     assert error.item() == pytest.approx(expected, rel=1e-5)
     assert expected > 10 * ((hidden - target) ** 2).mean()
 
 
 def test_noise2void_hides_a_pixel_of_each_image_however_small():
-    images = generator(1, "hidden").random((50, 4, 4))
-    _, mask = with_hidden_pixels(images, generator(2, "hidden"))
-    assert (mask.sum(axis=(1, 2)) >= 1).all()
+    _, mask = with_hidden_pixels(torch.rand(50, 4, 4), device_generator(2))
+    assert (mask.sum((1, 2)) >= 1).all()
 
 
 def test_squared_error_alone_on_request():
@@ -344,12 +367,11 @@ def test_interrupted_training_ends_bit_identical(tmp_path, monkeypatch, caplog, 
 
 def test_kept_weights_are_the_moving_average():
     recipe = recipe_of(Supervised, steps=50)  # a tenth is five steps: the decay is .8
-    expected = None
+    expected = next(iter(recipe.network.parameters())).detach().clone()
     for step in range(4):
         with torch.no_grad():
             for parameter in recipe.network.parameters():
                 parameter += step + 1
-        recipe.after_update(step)
-        now = next(iter(recipe.network.parameters())).detach().clone()
-        expected = now if expected is None else 0.8 * expected + 0.2 * now
+        recipe.after_update()
+        expected = 0.8 * expected + 0.2 * next(iter(recipe.network.parameters())).detach()
     torch.testing.assert_close(next(iter(recipe.kept().values())), expected)

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+import torch
 from scipy.stats import norm
 from scipy.stats import poisson as poisson_counts
 
 from common.configuration import plugins
+from common.device_random import DeviceGenerator
 from common.job import InputError
 from common.noise_models import (
     clip_inversion,
@@ -123,6 +125,31 @@ def test_linear_estimate_is_the_least_squares_one():
     clean = rng.random(1_000_000)
     slope, offset = np.polyfit(corrupt(clean, noise, rng), clean, 1)
     assert linear_estimate(noise) == pytest.approx((slope, offset), abs=0.02)
+
+
+@pytest.mark.parametrize("distribution", plugins("distributions"))
+def test_noise_on_a_device_has_the_same_distribution(distribution):
+    """Training draws tensors; they are of the distribution that NumPy's generator draws."""
+    noise = NOISE[distribution]
+    grey = np.full((500, 500), 0.4)
+    rng = DeviceGenerator(torch.device("cpu"))
+    rng.seed(1)
+    ours = corrupt(torch.from_numpy(grey).float(), noise, rng)
+    assert ours.dtype == torch.float32
+    numpys = corrupt(grey, noise, generator(1, "test"))
+    steps = np.linspace(0, 1, 50)
+    found, expected = (
+        np.searchsorted(np.sort(values, axis=None), steps, "right") / values.size
+        for values in (ours.numpy(), numpys)
+    )
+    np.testing.assert_allclose(found, expected, atol=0.006)  # cumulative: six standard deviations
+    rng.seed(1)
+    assert torch.equal(ours, corrupt(torch.from_numpy(grey).float(), noise, rng))
+
+
+def test_what_a_device_can_not_draw_says_where_to_add_it():
+    with pytest.raises(AttributeError, match=r"rng.gamma: give the class in .*device_random.py"):
+        DeviceGenerator(torch.device("cpu")).gamma(2)
 
 
 def test_noise_that_leaves_nothing_of_the_image_is_refused():

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from common.devices import autocast_dtype, torch_device
 from common.files import replacing
 from common.job import log, run
+from common.processor import chosen_processor
 from common.seeds import digest, generator
-from common.training import Processor, Recipe, keep_freed_memory, train
+from common.training import Recipe, keep_freed_memory, train
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -42,8 +42,7 @@ def main(snakemake: "snakemake") -> None:
 
     torch.set_num_threads(training["threads"])
     keep_freed_memory()
-    device = torch_device(params.device)
-    processor = Processor(device, autocast_dtype(training["precision"], device))
+    processor = chosen_processor(params.device, training)
     images = {name: np.load(path) for name, path in snakemake.input.items()}
 
     torch.manual_seed(digest(params.seed, "initialise", noise, method))
@@ -69,7 +68,7 @@ def main(snakemake: "snakemake") -> None:
     )
     checkpoint = Path(params.checkpoint)
     # The settings may say `auto`: what they came to belongs to the training as well.
-    made_with = [device.type, str(processor.autocast), torch.__version__]
+    made_with = [processor.device.type, str(processor.autocast), torch.__version__]
     trained = train(
         recipe,
         checkpoint=checkpoint,

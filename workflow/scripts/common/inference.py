@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from common.devices import torch_device
-from common.training import Processor, apply
+from common.processor import Processor
+from common.training import apply
 
 
 def trained_network(model: str) -> tuple[nn.Module, dict[str, float]]:

@@ -6,30 +6,37 @@ configuration.
 
 import importlib
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from common.job import InputError
 from common.seeds import generator
 
+if TYPE_CHECKING:
+    import torch
+
 Noise = Mapping[str, float | str]
+Image = TypeVar("Image", np.ndarray, "torch.Tensor")
 
 
-def corrupt(image: np.ndarray, noise: Noise, rng: np.random.Generator) -> np.ndarray:
+def corrupt(image: Image, noise: Noise, rng: Any) -> Image:  # noqa: ANN401
     """Return a noisy image: a draw of the noise model, clipped to [0, 1].
 
     Args:
         image: Clean image, any shape, values in [0, 1].
         noise: A noise setting of the configuration: `distribution` and the distribution's own
             settings.
-        rng: Where the draws come from.
+        rng: Where the draws come from: NumPy's generator for an array, a
+            `common.device_random.DeviceGenerator` for a tensor.
 
     Returns:
-        The noisy image, float64, of the same shape, values in [0, 1].
+        The noisy image, of the same shape, values in [0, 1]: float64 for an array, float32 for a
+        tensor.
     """
     settings = dict(noise)
     distribution = importlib.import_module(f"distributions.{settings.pop('distribution')}")
-    return np.clip(distribution.draw(image, rng, **settings), 0, 1)
+    return distribution.draw(image, rng, **settings).clip(0, 1)
 
 
 def described(noise: Noise) -> str:

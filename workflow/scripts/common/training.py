@@ -16,9 +16,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from common.device_random import DeviceGenerator
 from common.files import replacing
 from common.job import InputError, Progress, log
 from common.noise_models import Noise
+from common.processor import Processor
 
 REPORT_STEPS = 20  # steps a line of the history stands for
 CHECKPOINT_SECONDS = 30
@@ -28,29 +30,13 @@ State = dict[str, Any]
 Draw = Callable[..., np.random.Generator]
 
 
-@dataclass
-class Processor:
-    """Where networks run: the device, and the dtype of mixed precision (None for plain fp32)."""
-
-    device: torch.device
-    autocast: torch.dtype | None = None
-
-    def output(self, network: nn.Module, noisy: torch.Tensor) -> torch.Tensor:
-        """Return the network's output in single precision."""
-        with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
-            return network(noisy).float()
-
-    def batch(self, images: np.ndarray) -> torch.Tensor:
-        """Return images of shape (N, H, W) as a tensor of shape (N, 1, H, W) on the device."""
-        return torch.from_numpy(np.asarray(images, dtype=np.float32)).unsqueeze(1).to(self.device)
-
-
 class Recipe:
     """How a network is trained. Each file in `recipes/` has a subclass of that name.
 
     Args:
         network: Takes and returns tensors of shape (N, 1, H, W), values in [0, 1].
-        images: The arrays of the rule's input by name, each of shape (N, H, W).
+        images: The arrays of the rule's input by name, each of shape (N, H, W). They stay on the
+            processor's device, as tensors of shape (N, 1, H, W).
         noise: The noise setting.
         settings: The configuration's `training` settings.
         draw: Gives the random generator of a purpose, `draw("shuffle", epoch)`; so the randomness
@@ -58,7 +44,7 @@ class Recipe:
         processor: Where to train.
     """
 
-    optimizer: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer  # its learning rate is a tensor, so that a graph can read it
 
     def __init__(
         self,
@@ -69,16 +55,60 @@ class Recipe:
         draw: Draw,
         processor: Processor,
     ) -> None:
-        self.network = network.to(processor.device, memory_format=torch.channels_last)
-        self.images, self.noise, self.settings = images, noise, settings
+        self.network = processor.ready(network)
+        self.images = {name: processor.batch(array) for name, array in images.items()}
+        self.noise, self.settings = noise, settings
         self.draw, self.processor = draw, processor
         self.steps: int = settings["steps"]
         self.batch: int = settings["batch"]
+        self.rng = DeviceGenerator(processor.device)
+        self.indices = torch.zeros(self.batch, dtype=torch.int64, device=processor.device)
+        self.summed_error = torch.zeros((), dtype=torch.float64, device=processor.device)
+        self.repeated_step = processor.repeated(self.step, self.rng.torch)
 
-    def losses(self, step: int) -> tuple[torch.Tensor, torch.Tensor, int]:
-        """Return a step's loss, its mean squared error for the history, and its number of images.
+    def take(self, step: int) -> int:
+        """Do a step, the first is 0, and return its number of images.
 
-        `step` counts from 0.
+        All that differs from step to step is set here, in tensors that `step` reads.
+        """
+        self.prepare(step)
+        chosen = torch.from_numpy(self.chosen(step))
+        if len(chosen) == self.batch:
+            self.indices.copy_(chosen)
+            self.repeated_step()
+        else:  # the last of an epoch may be smaller, and fits no graph
+            whole, self.indices = self.indices, chosen.to(self.indices.device)
+            self.step()
+            self.indices = whole
+        return len(chosen)
+
+    def step(self) -> None:
+        """Update the weights once. The same code on every device; waits for nothing on a GPU."""
+        self.network.train()
+        self.optimizer.zero_grad()
+        loss, error = self.losses()
+        loss.backward()
+        self.before_update()
+        self.optimizer.step()
+        self.after_update()
+        self.summed_error += error.detach() * len(self.indices)
+
+    def prepare(self, step: int) -> None:
+        """Set what a step needs besides its images."""
+        self.optimizer.param_groups[0]["lr"].fill_(self.learning_rate(step))
+
+    def chosen(self, step: int) -> np.ndarray:
+        """Return which images this step sees: at most `batch` places in the arrays."""
+        raise NotImplementedError
+
+    def learning_rate(self, step: int) -> float:
+        """Return the optimizer's learning rate in this step."""
+        raise NotImplementedError
+
+    def losses(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the loss of the images `indices`, and their mean squared error for the history.
+
+        Noise is drawn from `rng`.
         """
         raise NotImplementedError
 
@@ -86,11 +116,11 @@ class Recipe:
         """Return the number of times that all images were seen before this step."""
         raise NotImplementedError
 
-    def before_update(self, step: int) -> None:
-        """Set what the optimizer needs for this step; the gradients are there."""
+    def before_update(self) -> None:
+        """Change the gradients, if need be."""
 
-    def after_update(self, step: int) -> None:
-        """Do what follows a step."""
+    def after_update(self) -> None:
+        """Do what follows an update of the weights."""
 
     def validation_loss(self, step: int) -> float | None:
         """Return the loss of held-out images after this step, or None if none is due."""
@@ -114,7 +144,6 @@ class Progressed:
 
     identity: str
     step: int = 0
-    summed_loss: float = 0.0
     summed_images: int = 0
     images: int = 0
     seconds: float = 0.0
@@ -148,23 +177,15 @@ def train(recipe: Recipe, *, checkpoint: Path, identity: str, name: str) -> Prog
 
     while state.step < recipe.steps:
         step = state.step
-        recipe.network.train()
-        loss, error, count = recipe.losses(step)
-        recipe.optimizer.zero_grad()
-        loss.backward()
-        recipe.before_update(step)
-        recipe.optimizer.step()
-        recipe.after_update(step)
-
+        count = recipe.take(step)
         state.step += 1
         state.images += count
-        state.summed_loss += error.item() * count
         state.summed_images += count
-        validation_loss = recipe.validation_loss(step)
         last = state.step == recipe.steps
+        validation_loss = recipe.validation_loss(step)
         if state.step % REPORT_STEPS == 0 or validation_loss is not None or last:
-            _report(state, recipe.epoch(step), validation_loss)
-        progress.advance(note=f"loss {error.item():.5f}")
+            _report(state, recipe, validation_loss)
+        progress.advance(note=f"loss {state.history[-1]['loss']:.5f}" if state.history else "")
         state.seconds = clock() - started
         if time.monotonic() - saved > CHECKPOINT_SECONDS and not last:
             _save(checkpoint, state, recipe)
@@ -173,10 +194,11 @@ def train(recipe: Recipe, *, checkpoint: Path, identity: str, name: str) -> Prog
 
 
 @torch.no_grad()
-def apply(network: nn.Module, images: np.ndarray, processor: Processor) -> np.ndarray:
+def apply(
+    network: nn.Module, images: np.ndarray | torch.Tensor, processor: Processor
+) -> np.ndarray:
     """Return the network's output for images of shape (N, H, W), as float32 of that shape."""
-    network.eval()
-    network.to(processor.device, memory_format=torch.channels_last)
+    processor.ready(network).eval()
     outputs = []
     for start in range(0, len(images), EVALUATION_BATCH):
         batch = processor.batch(images[start : start + EVALUATION_BATCH])
@@ -211,19 +233,20 @@ def keep_freed_memory() -> None:
         libc.mallopt(trim_threshold, 2**31 - 1)
 
 
-def _report(state: Progressed, epoch: int, validation_loss: float | None) -> None:
-    loss = state.summed_loss / state.summed_images
+def _report(state: Progressed, recipe: Recipe, validation_loss: float | None) -> None:
+    loss = recipe.summed_error.item() / state.summed_images
     check_finite("loss", loss, state.step)
     state.history.append(
         {
             "step": state.step,
-            "epoch": epoch,
+            "epoch": recipe.epoch(state.step - 1),
             "images": state.images,
             "loss": loss,
             "validation_loss": validation_loss,
         }
     )
-    state.summed_loss, state.summed_images = 0.0, 0
+    recipe.summed_error.zero_()
+    state.summed_images = 0
 
 
 def _save(path: Path, state: Progressed, recipe: Recipe) -> None:
@@ -231,6 +254,7 @@ def _save(path: Path, state: Progressed, recipe: Recipe) -> None:
         "progressed": asdict(state),
         "network": recipe.network.state_dict(),
         "optimizer": recipe.optimizer.state_dict(),
+        "summed_error": recipe.summed_error,
         "recipe": recipe.state(),
     }
     with replacing(path) as temporary:
@@ -252,5 +276,8 @@ def _resumed(path: Path, identity: str, recipe: Recipe) -> Progressed | None:
         return None
     recipe.network.load_state_dict(content["network"])
     recipe.optimizer.load_state_dict(content["optimizer"])
+    group = recipe.optimizer.param_groups[0]
+    group["lr"] = group["lr"].to(recipe.processor.device)  # loading leaves it on the CPU
+    recipe.summed_error.copy_(content["summed_error"])
     recipe.restore(content["recipe"])
     return state

@@ -24,4 +24,4 @@ def draw(
     image: np.ndarray, rng: np.random.Generator, *, factor: float, **settings: float
 ) -> np.ndarray:
     """Return `image + factor * n`, n Poisson counts of mean `lambda`, independent in each pixel."""
-    return image + factor * rng.poisson(settings["lambda"], image.shape).astype(float)
+    return image + factor * rng.poisson(settings["lambda"], image.shape)

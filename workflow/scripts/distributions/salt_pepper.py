@@ -18,4 +18,4 @@ SETTINGS = {
 def draw(image: np.ndarray, rng: np.random.Generator, *, share: float) -> np.ndarray:
     """Return the image with each pixel replaced with probability `share`."""
     drawn = rng.random(image.shape)
-    return np.where(drawn < share, (drawn < share / 2).astype(float), image)
+    return image * (drawn >= share) + 1.0 * (drawn < share / 2)

@@ -6,11 +6,17 @@ values, so the clip-aware inversion is applied to its output.
 Source: J. Lehtinen et al., Noise2Noise, ICML 2018.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
+from torch import nn
 from torch.nn.functional import mse_loss
 
-from common.noise_models import corrupt
+from common.noise_models import Noise, corrupt
+from common.processor import Processor
+from common.training import Draw
 from recipes.supervised import Supervised, flipped
 
 SETTINGS = {
@@ -31,20 +37,30 @@ class Noise2Noise(Supervised):
 
     EXPOSURES = 2
 
-    def __init__(self, *arguments: object) -> None:
-        super().__init__(*arguments)
+    def __init__(
+        self,
+        network: nn.Module,
+        images: Mapping[str, np.ndarray],
+        noise: Noise,
+        settings: Mapping[str, Any],
+        draw: Draw,
+        processor: Processor,
+    ) -> None:
         exposures = [
-            [corrupt(image, self.noise, self.draw("exposure", n, k)) for k in range(self.EXPOSURES)]
-            for n, image in enumerate(self.images["clean"])
+            np.stack([corrupt(image, noise, draw("exposure", n, k)) for k in range(self.EXPOSURES)])
+            for n, image in enumerate(images["clean"])
         ]
-        self.images = {"exposures": np.array(exposures, np.float32)}
+        # The exposures alone: the clean images are not even at hand.
+        super().__init__(network, {}, noise, settings, draw, processor)
+        self.images = {
+            "exposures": torch.as_tensor(np.array(exposures, np.float32)).to(processor.device)
+        }
 
-    def pair(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        rng = self.draw("step", step)
-        pairs = flipped(self.images["exposures"][self.chosen(step)], rng)
-        swapped = rng.random(len(pairs)) < 0.5
-        pairs[swapped] = pairs[swapped, ::-1]
-        return pairs[:, 0], pairs[:, 1]
+    def pair(self) -> tuple[torch.Tensor, torch.Tensor]:
+        pairs = flipped(self.images["exposures"][self.indices], self.rng)
+        swapped = self.rng.random((len(pairs), 1, 1, 1)) < 0.5
+        pairs = torch.where(swapped, pairs.flip(1), pairs)
+        return self.processor.batch(pairs[:, 0]), self.processor.batch(pairs[:, 1])
 
     def loss(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         # Of a noisy target only the squared error has the mean as its best answer.

@@ -7,10 +7,9 @@ values, so the clip-aware inversion is applied to the output.
 Source: A. Krull et al., Noise2Void, CVPR 2019.
 """
 
-import numpy as np
 import torch
-from torch.nn.functional import mse_loss
 
+from common.device_random import DeviceGenerator
 from recipes.noise2noise import SETTINGS as SETTINGS
 from recipes.noise2noise import Noise2Noise
 from recipes.supervised import flipped
@@ -19,7 +18,6 @@ DATA = "clean"  # to draw the exposures from
 USES: list[str] = []
 ESTIMATES = "mean noisy value"
 HIDDEN = 1 / 32  # share of the pixels that a step hides
-NEIGHBOURS = [(dy, dx) for dy in range(-2, 3) for dx in range(-2, 3) if (dy, dx) != (0, 0)]
 
 
 class Noise2Void(Noise2Noise):
@@ -27,19 +25,17 @@ class Noise2Void(Noise2Noise):
 
     EXPOSURES = 1
 
-    def losses(self, step: int) -> tuple[torch.Tensor, torch.Tensor, int]:
-        rng = self.draw("step", step)
-        target = flipped(self.images["exposures"][self.chosen(step), 0], rng)
-        hidden, mask = with_hidden_pixels(target, rng)
-        output = self.processor.output(self.network, self.processor.batch(hidden))
-        shown = self.processor.batch(mask) > 0
-        loss = mse_loss(output[shown], self.processor.batch(target)[shown])
-        return loss, loss.detach(), len(target)
+    def losses(self) -> tuple[torch.Tensor, torch.Tensor]:
+        target = flipped(self.images["exposures"][self.indices, 0], self.rng)
+        hidden, mask = with_hidden_pixels(target, self.rng)
+        output = self.processor.output(self.network, self.processor.batch(hidden)).squeeze(1)
+        loss = ((output - target).square() * mask).sum() / mask.sum()
+        return loss, loss
 
 
 def with_hidden_pixels(
-    images: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+    images: torch.Tensor, rng: DeviceGenerator
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return images with some pixels replaced by a random neighbour, and which ones.
 
     Args:
@@ -48,13 +44,15 @@ def with_hidden_pixels(
     """
     drawn = rng.random(images.shape)
     # At least one in each image, however small it is.
-    mask = (drawn < HIDDEN) | (drawn == drawn.min(axis=(1, 2), keepdims=True))
-    n, y, x = np.nonzero(mask)
-    dy, dx = np.array(NEIGHBOURS)[rng.integers(0, len(NEIGHBOURS), len(n))].T
-    height, width = images.shape[1:]
-    replaced = images.copy()
+    mask = (drawn < HIDDEN) | (drawn == drawn.amin((1, 2), keepdim=True))
+    # One is drawn for each pixel, needed or not, so that all shapes are known beforehand.
+    place = rng.integers(0, 24, images.shape)  # of a square of 5 x 5 pixels, its centre left out
+    place = place + (place >= 12)
+    dy, dx = place // 5 - 2, place % 5 - 2
+    _, height, width = images.shape
+    axes = (torch.arange(length, device=images.device) for length in images.shape)
+    n, y, x = torch.meshgrid(*axes, indexing="ij")
     # Mirrored at the borders, where a pixel might be its own neighbour otherwise.
-    inside = [np.where((p + d < 0) | (p + d >= size), p - d, p + d)
-              for p, d, size in ((y, dy, height), (x, dx, width))]  # fmt: skip
-    replaced[n, y, x] = images[n, inside[0], inside[1]]
-    return replaced, mask
+    y = torch.where((y + dy < 0) | (y + dy >= height), y - dy, y + dy)
+    x = torch.where((x + dx < 0) | (x + dx >= width), x - dx, x + dx)
+    return torch.where(mask, images[n, y, x], images), mask

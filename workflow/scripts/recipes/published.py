@@ -36,32 +36,32 @@ class Published(Recipe):
         self.steps_an_epoch = -(-self.training // self.batch)
         self.shuffled: tuple[int, np.ndarray] = (-1, np.empty(0))  # an epoch and its order
         self.best_loss, self.best_state = float("inf"), None
-        self.optimizer = torch.optim.Adam(
-            self.network.parameters(), lr=self.settings["learning_rate"], betas=BETAS
-        )
+        self.optimizer = KerasAdam(self.network.parameters(), self.processor.device)
 
     def epoch(self, step: int) -> int:
         return step // self.steps_an_epoch
 
-    def losses(self, step: int) -> tuple[torch.Tensor, torch.Tensor, int]:
+    def chosen(self, step: int) -> np.ndarray:
         epoch, within = divmod(step, self.steps_an_epoch)
         if self.shuffled[0] != epoch:
             self.shuffled = epoch, self.draw("shuffle", epoch).permutation(self.training)
-        chosen = self.shuffled[1][within * self.batch : (within + 1) * self.batch]
-        noisy, clean = (self.processor.batch(self.images[k][chosen]) for k in ("noisy", "clean"))
-        loss = mse_loss(self.processor.output(self.network, noisy), clean)
-        return loss, loss.detach(), len(chosen)
+        return self.shuffled[1][within * self.batch : (within + 1) * self.batch]
 
-    def before_update(self, step: int) -> None:
-        # Keras adds epsilon before the bias correction, PyTorch after it. The gradients of the
-        # first steps are as small as epsilon, so this matters.
-        self.optimizer.param_groups[0]["eps"] = EPSILON / (1 - BETAS[1] ** (step + 1)) ** 0.5
+    def learning_rate(self, step: int) -> float:
+        # Keras has the bias correction of both moments in the rate.
+        corrections = [1 - beta ** (step + 1) for beta in BETAS]
+        return self.settings["learning_rate"] * corrections[1] ** 0.5 / corrections[0]
+
+    def losses(self) -> tuple[torch.Tensor, torch.Tensor]:
+        noisy, clean = (self.images[name][self.indices] for name in ("noisy", "clean"))
+        loss = mse_loss(self.processor.output(self.network, noisy), clean)
+        return loss, loss
 
     def validation_loss(self, step: int) -> float | None:
         if (step + 1) % self.steps_an_epoch and step + 1 < self.steps:
             return None
-        noisy, clean = (self.images[k][self.training :] for k in ("noisy", "clean"))
-        error = apply(self.network, noisy, self.processor) - clean
+        noisy, clean = (self.images[k][self.training :].squeeze(1) for k in ("noisy", "clean"))
+        error = apply(self.network, noisy, self.processor) - clean.cpu().numpy()
         loss = float(np.mean(np.square(error, dtype=np.float64)))
         check_finite("validation loss", loss, step + 1)
         if loss < self.best_loss:
@@ -77,3 +77,32 @@ class Published(Recipe):
 
     def restore(self, state: State) -> None:
         self.best_loss, self.best_state = state["best_loss"], state["best_state"]
+
+
+class KerasAdam(torch.optim.Optimizer):
+    """Adam as Keras computes it: epsilon is added before the bias correction, not after it.
+
+    The gradients of the first steps are as small as epsilon, so this matters. The bias correction is
+    the caller's, in the learning rate, which is a tensor.
+    """
+
+    def __init__(self, parameters: Any, device: torch.device) -> None:  # noqa: ANN401
+        super().__init__(parameters, {"lr": torch.zeros((), device=device)})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Update the weights by their gradients."""
+        (group,) = self.param_groups
+        weights, gradients = group["params"], [p.grad for p in group["params"]]
+        for weight in weights:
+            if not self.state[weight]:
+                self.state[weight] |= {k: torch.zeros_like(weight) for k in ("mean", "square")}
+        means, squares = ([self.state[w][k] for w in weights] for k in ("mean", "square"))
+        torch._foreach_lerp_(means, gradients, 1 - BETAS[0])
+        torch._foreach_mul_(squares, BETAS[1])
+        torch._foreach_addcmul_(squares, gradients, gradients, 1 - BETAS[1])
+        scales = torch._foreach_sqrt(squares)
+        torch._foreach_add_(scales, EPSILON)
+        changes = torch._foreach_div(means, scales)
+        torch._foreach_mul_(changes, group["lr"])
+        torch._foreach_sub_(weights, changes)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn.functional import mse_loss
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from common.device_random import DeviceGenerator
 from common.noise_models import corrupt
-from common.training import Recipe, State, copied
+from common.training import Recipe, State
 
 DATA = "clean"
 USES = ["clean images", "noise model"]
@@ -43,18 +43,16 @@ class Supervised(Recipe):
 
     def __init__(self, *arguments: Any) -> None:  # noqa: ANN401
         super().__init__(*arguments)
-        parameters = list(self.network.parameters())
         self.optimizer = torch.optim.AdamW(
-            parameters,
-            lr=self.settings["learning_rate"],
+            self.network.parameters(),
+            lr=torch.zeros((), device=self.processor.device),
             betas=BETAS,
             weight_decay=WEIGHT_DECAY,
             fused=True,
+            capturable=self.processor.capture,
         )
-        decay = max(0.0, 1 - 1 / (AVERAGED * self.steps))
-        self.average = AveragedModel(
-            self.network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True
-        )
+        self.averaging = min(1.0, 1 / (AVERAGED * self.steps))
+        self.averages = [value.clone() for value in self.averaged()]
         self.orders: dict[int, np.ndarray] = {}
 
     @property
@@ -66,18 +64,25 @@ class Supervised(Recipe):
         return step * self.batch // self.count
 
     def chosen(self, step: int) -> np.ndarray:
-        """Return the indices of a step's images: each is seen once before any is seen again."""
+        """Return the places of a step's images: each is seen once before any is seen again."""
         places = np.arange(step * self.batch, (step + 1) * self.batch)
         epochs = np.unique(places // self.count)
         for epoch in set(epochs.tolist()) - self.orders.keys():
             self.orders[epoch] = self.draw("shuffle", epoch).permutation(self.count)
         return np.array([self.orders[p // self.count][p % self.count] for p in places.tolist()])
 
-    def pair(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return a step's inputs and targets, each of shape (batch, H, W)."""
-        rng = self.draw("step", step)
-        clean = flipped(self.images["clean"][self.chosen(step)], rng)
-        return corrupt(clean, self.noise, rng), clean
+    def prepare(self, step: int) -> None:
+        super().prepare(step)
+        # A sequence for each step: its noise does not depend on whether training was interrupted.
+        self.rng.seed(int(self.draw("step", step).integers(2**63)))
+
+    def learning_rate(self, step: int) -> float:
+        return self.settings["learning_rate"] * rate_at(step / self.steps)
+
+    def pair(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a step's inputs and targets, each of shape (batch, 1, H, W)."""
+        clean = flipped(self.images["clean"][self.indices], self.rng)
+        return corrupt(clean, self.noise, self.rng), clean
 
     def loss(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return what is minimised, of tensors of shape (N, 1, H, W)."""
@@ -86,34 +91,41 @@ class Supervised(Recipe):
             return error
         return SQUARED_ERROR * error + 1 - structural_similarity(output, target)
 
-    def losses(self, step: int) -> tuple[torch.Tensor, torch.Tensor, int]:
-        noisy, target = map(self.processor.batch, self.pair(step))
+    def losses(self) -> tuple[torch.Tensor, torch.Tensor]:
+        noisy, target = self.pair()
         output = self.processor.output(self.network, noisy)
-        error = mse_loss(output.detach(), target)
-        return self.loss(output, target), error, len(noisy)
+        return self.loss(output, target), mse_loss(output.detach(), target)
 
-    def before_update(self, step: int) -> None:
+    def before_update(self) -> None:
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
-        rate = self.settings["learning_rate"] * rate_at(step / self.steps)
-        self.optimizer.param_groups[0]["lr"] = rate
 
-    def after_update(self, step: int) -> None:
-        self.average.update_parameters(self.network)
+    @torch.no_grad()
+    def after_update(self) -> None:
+        torch._foreach_lerp_(self.averages, self.averaged(), self.averaging)
+
+    def averaged(self) -> list[torch.Tensor]:
+        """Return what the moving average is of: weights, and running means if there are any."""
+        return [v for v in self.network.state_dict().values() if v.is_floating_point()]
 
     def kept(self) -> State:
-        return copied(self.average.module)
+        averages = iter(self.averages)
+        return {
+            name: (next(averages) if value.is_floating_point() else value).cpu().clone()
+            for name, value in self.network.state_dict().items()
+        }
 
     def state(self) -> State:
-        return {"average": self.average.state_dict()}
+        return {"averages": self.averages}
 
     def restore(self, state: State) -> None:
-        self.average.load_state_dict(state["average"])
+        for average, saved in zip(self.averages, state["averages"], strict=True):
+            average.copy_(saved)
 
 
-def flipped(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def flipped(images: torch.Tensor, rng: DeviceGenerator) -> torch.Tensor:
     """Return images of shape (N, ..., H, W), each of the N flipped left-right with even chances."""
-    mirror = rng.random(len(images)) < 0.5
-    return np.where(mirror.reshape(-1, *[1] * (images.ndim - 1)), images[..., ::-1], images)
+    mirror = rng.random((len(images),)) < 0.5
+    return torch.where(mirror.view(-1, *[1] * (images.ndim - 1)), images.flip(-1), images)
 
 
 def rate_at(done: float) -> float:

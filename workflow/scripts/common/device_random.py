@@ -1,0 +1,58 @@
+"""Random tensors by the methods of NumPy's generator, so that noise is written once for both."""
+
+from typing import NoReturn
+
+import torch
+
+Shape = tuple[int, ...]
+Values = float | torch.Tensor
+
+
+class DeviceGenerator:
+    """Draws tensors on a device; the methods are those of `numpy.random.Generator`.
+
+    Args:
+        device: Where the tensors are drawn.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device, self.torch = device, torch.Generator(device)
+
+    def seed(self, seed: int) -> None:
+        """Start the sequence that belongs to a seed."""
+        self.torch.manual_seed(seed)
+
+    def random(self, size: Shape = ()) -> torch.Tensor:
+        return torch.rand(size, generator=self.torch, device=self.device)
+
+    def uniform(
+        self, low: Values = 0.0, high: Values = 1.0, size: Shape | None = None
+    ) -> torch.Tensor:
+        return low + (high - low) * self.random(shape_of(size, low, high))
+
+    def normal(
+        self, loc: Values = 0.0, scale: Values = 1.0, size: Shape | None = None
+    ) -> torch.Tensor:
+        size = shape_of(size, loc, scale)
+        return loc + scale * torch.randn(size, generator=self.torch, device=self.device)
+
+    def poisson(self, lam: Values, size: Shape | None = None) -> torch.Tensor:
+        # As `full`, not as a copy from the CPU, which a CUDA graph can't record.
+        mean = lam if isinstance(lam, torch.Tensor) else torch.full((), float(lam), device=self.device)
+        return torch.poisson(mean.expand(shape_of(size, lam)).contiguous(), generator=self.torch)
+
+    def integers(self, low: int, high: int, size: Shape = ()) -> torch.Tensor:
+        return torch.randint(low, high, size, generator=self.torch, device=self.device)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(
+            f"noise for training can't be drawn with rng.{name}: give the class in "
+            "workflow/scripts/common/device_random.py a method of this name, as NumPy's generator has"
+        )
+
+
+def shape_of(size: Shape | None, *values: Values) -> Shape:
+    """Return the size, or if there is none the shape that the values have together."""
+    if size is not None:
+        return tuple(size)
+    return torch.broadcast_shapes(*(v.shape if isinstance(v, torch.Tensor) else () for v in values))

@@ -1,0 +1,111 @@
+"""Where and how networks run. All that is chosen for speed is chosen here."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from common.devices import autocast_dtype, torch_device
+from common.job import log
+
+LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+EAGER_CALLS = 3  # before a capture, which wants all memory and libraries to be set up
+
+
+@dataclass(frozen=True)
+class Processor:
+    """The device, the dtype of mixed precision (None for plain fp32), the layout, CUDA graphs.
+
+    Attributes:
+        device: Where networks and their images are.
+        autocast: What convolutions compute in; weights and losses stay in single precision.
+        layout: How the axes of images and weights lie in memory; a key of `LAYOUTS`.
+        capture: Whether a training step is recorded as a CUDA graph and replayed, which saves the
+            launches of its kernels; for a small network they take longer than the arithmetic.
+    """
+
+    device: torch.device
+    autocast: torch.dtype | None = None
+    layout: str = "channels_last"
+    capture: bool = False
+
+    def ready(self, network: nn.Module) -> nn.Module:
+        """Return the network, moved to the device and the layout in place."""
+        return network.to(self.device, memory_format=LAYOUTS[self.layout])
+
+    def batch(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
+        """Return images of shape (N, H, W) as one of shape (N, 1, H, W), fp32, on the device."""
+        tensor = torch.as_tensor(images, dtype=torch.float32).to(self.device)
+        if self.layout == "contiguous":
+            return tensor.unsqueeze(1)
+        # Not `unsqueeze`: with one channel the strides alone tell the layout, and what follows
+        # takes it over. The first convolution's output would be in the other one, and be converted.
+        return tensor.unsqueeze(-1).permute(0, 3, 1, 2)
+
+    def output(self, network: nn.Module, noisy: torch.Tensor) -> torch.Tensor:
+        """Return the network's output in single precision."""
+        with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
+            return network(noisy).float()
+
+    def repeated(
+        self, function: Callable[[], None], generator: torch.Generator
+    ) -> Callable[[], None]:
+        """Return a function that does the same, as a CUDA graph where that is wanted.
+
+        Args:
+            function: Reads and writes the same tensors at each call, and waits for none of them.
+            generator: What it draws from; it may be seeded before each call.
+        """
+        return Captured(function, generator) if self.capture else function
+
+
+class Captured:
+    """A function that is recorded at one of its first calls, and replayed from then on."""
+
+    def __init__(self, function: Callable[[], None], generator: torch.Generator) -> None:
+        self.function, self.generator = function, generator
+        self.calls, self.graph = 0, None
+
+    def __call__(self) -> None:
+        self.calls += 1
+        if self.calls <= EAGER_CALLS:
+            stream, current = torch.cuda.Stream(), torch.cuda.current_stream()
+            stream.wait_stream(current)
+            with torch.cuda.stream(stream):
+                self.function()
+            current.wait_stream(stream)
+            return
+        if self.graph is None:
+            self.graph = torch.cuda.CUDAGraph()
+            self.graph.register_generator_state(self.generator)
+            with torch.cuda.graph(self.graph):  # records, and computes nothing
+                self.function()
+        self.graph.replay()
+
+
+def chosen_processor(device: str, training: Mapping[str, Any]) -> Processor:
+    """Return the processor for a `device` setting and a method's `training` settings; log it.
+
+    Raises:
+        InputError: For `cuda` where torch finds no usable GPU.
+    """
+    place = torch_device(device)
+    autocast = autocast_dtype(training["precision"], place)
+    processor = Processor(
+        place,
+        autocast,
+        training.get("layout", "channels_last"),
+        place.type == "cuda" and training.get("capture", True),
+    )
+    name = torch.cuda.get_device_name(place) if place.type == "cuda" else "CPU"
+    log.info(
+        "runs on %s: %s, %s, %s",
+        name if place.type == "cuda" else f"{name}, {torch.get_num_threads()} threads",
+        "fp32" if autocast is None else "bf16",
+        processor.layout,
+        "CUDA graph" if processor.capture else "step by step",
+    )
+    return processor
