@@ -38,7 +38,9 @@ class DeviceGenerator:
 
     def poisson(self, lam: Values, size: Shape | None = None) -> torch.Tensor:
         # As `full`, not as a copy from the CPU, which a CUDA graph can't record.
-        mean = lam if isinstance(lam, torch.Tensor) else torch.full((), float(lam), device=self.device)
+        mean = (
+            lam if isinstance(lam, torch.Tensor) else torch.full((), float(lam), device=self.device)
+        )
         return torch.poisson(mean.expand(shape_of(size, lam)).contiguous(), generator=self.torch)
 
     def integers(self, low: int, high: int, size: Shape = ()) -> torch.Tensor:

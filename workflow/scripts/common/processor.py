@@ -36,9 +36,13 @@ class Processor:
         """Return the network, moved to the device and the layout in place."""
         return network.to(self.device, memory_format=LAYOUTS[self.layout])
 
+    def tensor(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
+        """Return images of any shape in single precision, on the device."""
+        return torch.as_tensor(images, dtype=torch.float32).to(self.device)
+
     def batch(self, images: np.ndarray | torch.Tensor) -> torch.Tensor:
         """Return images of shape (N, H, W) as one of shape (N, 1, H, W), fp32, on the device."""
-        tensor = torch.as_tensor(images, dtype=torch.float32).to(self.device)
+        tensor = self.tensor(images)
         if self.layout == "contiguous":
             return tensor.unsqueeze(1)
         # Not `unsqueeze`: with one channel the strides alone tell the layout, and what follows

@@ -36,7 +36,7 @@ class Recipe:
     Args:
         network: Takes and returns tensors of shape (N, 1, H, W), values in [0, 1].
         images: The arrays of the rule's input by name, each of shape (N, H, W). They stay on the
-            processor's device, as tensors of shape (N, 1, H, W).
+            processor's device, in single precision.
         noise: The noise setting.
         settings: The configuration's `training` settings.
         draw: Gives the random generator of a purpose, `draw("shuffle", epoch)`; so the randomness
@@ -56,7 +56,7 @@ class Recipe:
         processor: Processor,
     ) -> None:
         self.network = processor.ready(network)
-        self.images = {name: processor.batch(array) for name, array in images.items()}
+        self.images = {name: processor.tensor(array) for name, array in images.items()}
         self.noise, self.settings = noise, settings
         self.draw, self.processor = draw, processor
         self.steps: int = settings["steps"]
@@ -104,6 +104,10 @@ class Recipe:
     def learning_rate(self, step: int) -> float:
         """Return the optimizer's learning rate in this step."""
         raise NotImplementedError
+
+    def shown(self, name: str) -> torch.Tensor:
+        """Return this step's images of the array `name`, shape (batch, 1, H, W)."""
+        return self.processor.batch(self.images[name][self.indices])
 
     def losses(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the loss of the images `indices`, and their mean squared error for the history.

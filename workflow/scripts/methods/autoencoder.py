@@ -64,7 +64,7 @@ class AutoEncoder(nn.Module):
             )
             # Apart: on CPUs the gradient of a transposed convolution's own bias takes three times
             # as long as all its others.
-            x = functional.relu(x.add_(layer.bias.view(-1, 1, 1)), inplace=True)
+            x = functional.relu(x.add_(layer.bias.to(x.dtype).view(-1, 1, 1)), inplace=True)
         for layer in self.tail:
             x = functional.conv2d(x, mirrored(layer.weight), layer.bias, padding=1)
             x = functional.sigmoid(x)

@@ -52,9 +52,7 @@ class Noise2Noise(Supervised):
         ]
         # The exposures alone: the clean images are not even at hand.
         super().__init__(network, {}, noise, settings, draw, processor)
-        self.images = {
-            "exposures": torch.as_tensor(np.array(exposures, np.float32)).to(processor.device)
-        }
+        self.images = {"exposures": processor.tensor(np.array(exposures))}
 
     def pair(self) -> tuple[torch.Tensor, torch.Tensor]:
         pairs = flipped(self.images["exposures"][self.indices], self.rng)

@@ -53,14 +53,15 @@ class Published(Recipe):
         return self.settings["learning_rate"] * corrections[1] ** 0.5 / corrections[0]
 
     def losses(self) -> tuple[torch.Tensor, torch.Tensor]:
-        noisy, clean = (self.images[name][self.indices] for name in ("noisy", "clean"))
-        loss = mse_loss(self.processor.output(self.network, noisy), clean)
+        loss = mse_loss(
+            self.processor.output(self.network, self.shown("noisy")), self.shown("clean")
+        )
         return loss, loss
 
     def validation_loss(self, step: int) -> float | None:
         if (step + 1) % self.steps_an_epoch and step + 1 < self.steps:
             return None
-        noisy, clean = (self.images[k][self.training :].squeeze(1) for k in ("noisy", "clean"))
+        noisy, clean = (self.images[k][self.training :] for k in ("noisy", "clean"))
         error = apply(self.network, noisy, self.processor) - clean.cpu().numpy()
         loss = float(np.mean(np.square(error, dtype=np.float64)))
         check_finite("validation loss", loss, step + 1)

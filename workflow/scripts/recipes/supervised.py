@@ -81,7 +81,7 @@ class Supervised(Recipe):
 
     def pair(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return a step's inputs and targets, each of shape (batch, 1, H, W)."""
-        clean = flipped(self.images["clean"][self.indices], self.rng)
+        clean = flipped(self.shown("clean"), self.rng)
         return corrupt(clean, self.noise, self.rng), clean
 
     def loss(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
