@@ -1,0 +1,359 @@
+"""Time a training step side by side with plain PyTorch and with Keras, on the same images.
+
+All start from the same weights and see the same batches, so their losses can be compared as well. Needs
+PyTorch and NumPy; Keras, if it is to take part, in an environment of its own (`--keras PYTHON`).
+"""
+
+import argparse
+import json
+import math
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
+
+from common.noise_models import corrupt
+from common.processor import Processor, chosen_processor
+from common.seeds import generator
+from common.training import Recipe, keep_freed_memory
+from methods import autoencoder, unet
+from recipes.published import Published
+from recipes.supervised import Supervised
+from render_phantom import render
+
+NOISE = {"distribution": "gaussian", "factor": 0.2, "mean": 0, "std": 1}
+TAIL = [32, 16, 8]
+UNET = {"widths": [32, 64, 128, 192], "blocks": 1}
+UNET_BATCH = 4
+BATCH, RATE, STEPS = 64, 1e-3, 3000  # published
+BYTES = 24e6  # that the auto-encoder's activations move, an image, in bf16 and layer by layer
+
+Result = dict[str, Any]
+
+
+class Plain(nn.Module):
+    """The published network as one would first write it in PyTorch, Keras' padding by a slice."""
+
+    def __init__(self, ours: autoencoder.AutoEncoder) -> None:
+        super().__init__()
+        self.encoder, self.decoder, self.tail = ours.encoder, ours.decoder, ours.tail
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.encoder:
+            x = functional.pad(x, (0, 1, 0, 1))
+            x = functional.conv2d(x, layer.weight, layer.bias, stride=2).relu()
+        for layer in self.decoder:
+            x = functional.conv_transpose2d(x, layer.weight, layer.bias, stride=2)
+            x = x[:, :, :-1, :-1].relu()
+        for layer in self.tail:
+            x = functional.conv2d(x, layer.weight, layer.bias, padding=1).sigmoid()
+        return x
+
+
+def images(count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return phantoms, shape (count, size, size), repeated from a few; and noisy ones."""
+    few = np.stack([render(subject, size, seed=7) for subject in range(min(count, 16))])
+    clean = np.resize(few, (count, size, size)).astype(np.float32)
+    noisy = corrupt(clean.astype(np.float64), NOISE, generator(7, "benchmark"))
+    return clean, noisy.astype(np.float32)
+
+
+def published_recipe(clean: np.ndarray, noisy: np.ndarray, processor: Processor) -> Recipe:
+    """Return a training of the published auto-encoder that sees all images; always the same one."""
+    torch.manual_seed(0)
+    network = autoencoder.build_network({"tail": TAIL}, NOISE)
+    settings = {"steps": STEPS, "batch": BATCH, "learning_rate": RATE, "keep": "last"}
+    recipe = Published(network, {"clean": clean, "noisy": noisy}, NOISE, settings, draw, processor)
+    recipe.training = len(clean)
+    recipe.steps_an_epoch = len(clean) // BATCH
+    return recipe
+
+
+def draw(*purpose: str | int) -> np.random.Generator:
+    return generator(7, *purpose)
+
+
+class Ours:
+    """The workflow's own steps."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe, self.taken = recipe, 0
+
+    def fit(self, steps: int) -> tuple[float, float]:
+        """Take steps; return the seconds and the mean loss."""
+        self.recipe.summed_error.zero_()
+        started, count = time.perf_counter(), 0
+        for step in range(self.taken, self.taken + steps):
+            count += self.recipe.take(step)
+        loss = self.recipe.summed_error.item() / count  # waits for a GPU
+        self.taken += steps
+        return time.perf_counter() - started, loss
+
+
+class PlainPyTorch:
+    """Single precision, PyTorch's own layout and optimizer, a batch at a time from the CPU."""
+
+    def __init__(self, recipe: Recipe, clean: np.ndarray, noisy: np.ndarray) -> None:
+        self.recipe, self.taken = recipe, 0
+        self.device = recipe.processor.device
+        self.network = Plain(recipe.network).to(self.device, memory_format=torch.contiguous_format)
+        self.clean, self.noisy = torch.from_numpy(clean), torch.from_numpy(noisy)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), RATE, eps=1e-7)
+
+    def fit(self, steps: int) -> tuple[float, float]:
+        """Take steps; return the seconds and the mean loss."""
+        started, losses = time.perf_counter(), []
+        for step in range(self.taken, self.taken + steps):
+            chosen = torch.from_numpy(self.recipe.chosen(step))
+            x, y = (a[chosen].unsqueeze(1).to(self.device) for a in (self.noisy, self.clean))
+            loss = functional.mse_loss(self.network(x), y)
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            losses.append(loss.item())
+        self.taken += steps
+        return time.perf_counter() - started, statistics.fmean(losses)
+
+
+class Keras:
+    """Keras in a process of its own, from the same weights and with the same batches."""
+
+    def __init__(
+        self, python: str, recipe: Recipe, clean: np.ndarray, noisy: np.ndarray, threads: int
+    ) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        epochs = range(math.ceil(STEPS / recipe.steps_an_epoch))
+        order = np.concatenate([draw("shuffle", e).permutation(len(clean)) for e in epochs])
+        path = Path(self.folder.name) / "arrays.npz"
+        np.savez(
+            path, noisy=noisy, clean=clean, order=order, test=noisy[:1], **keras_weights(recipe)
+        )
+        script = str(Path(__file__).with_name("keras_training.py"))
+        self.process = subprocess.Popen(
+            [python, script, str(path), "--threads", str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.versions = self.answer()
+
+    def answer(self) -> dict[str, Any]:
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit("Keras ended; run benchmarks/keras_training.py by hand to see why")
+        return json.loads(line)
+
+    def fit(self, steps: int) -> tuple[float, float]:
+        """Take steps; return the seconds and the mean loss."""
+        self.process.stdin.write(f"fit {steps}\n")
+        self.process.stdin.flush()
+        answer = self.answer()
+        return answer["seconds"], answer["loss"]
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+        self.folder.cleanup()
+
+
+def keras_weights(recipe: Recipe) -> dict[str, np.ndarray]:
+    """Return the network's weights by layer, kernels as Keras has them: (height, width, in, out)."""
+    network, found = recipe.network, {}
+    for n, layer in enumerate([*network.encoder, *network.decoder, *network.tail]):
+        # The same for transposed convolutions: PyTorch's (in, out) and Keras' (out, in) both turn.
+        found[f"w{n}"] = layer.weight.detach().cpu().numpy().transpose(2, 3, 1, 0)
+        found[f"b{n}"] = layer.bias.detach().cpu().numpy()
+    return found
+
+
+def side_by_side(
+    trainers: Mapping[str, Any], rounds: int, steps: int, batch: int, baseline: str
+) -> list[Result]:
+    """Let trainers take turns; return for each the images a second and the ratio to a baseline.
+
+    Args:
+        trainers: Objects with `fit(steps)`, by name.
+        rounds: How often each has its turn, after a first one that does not count.
+        steps: Steps a turn.
+        batch: Images a step.
+        baseline: The name of the one that the others are compared with.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in trainers}
+    losses: dict[str, float] = {}
+    for turn in range(rounds + 1):
+        for name, trainer in trainers.items():
+            spent, losses[name] = trainer.fit(steps)
+            if turn:
+                seconds[name].append(spent / steps)
+    results = []
+    for name, spent in seconds.items():
+        ratios = [a / b for a, b in zip(seconds[baseline], spent, strict=True)]
+        results.append(
+            {
+                "what": name,
+                "seconds_a_step": statistics.median(spent),
+                "seconds_a_step_range": [min(spent), max(spent)],
+                "images_a_second": batch / statistics.median(spent),
+                f"times_{baseline}": statistics.median(ratios),
+                f"times_{baseline}_range": [min(ratios), max(ratios)],
+                "loss": losses[name],
+                "steps": (rounds + 1) * steps,
+            }
+        )
+    return results
+
+
+def autoencoder_results(arguments: argparse.Namespace) -> list[Result]:
+    """Time the published auto-encoder: ours, ours in fp32, plain PyTorch, and Keras if it is there."""
+    clean, noisy = images(10 * BATCH, 128)
+
+    def recipe(precision: str) -> Recipe:
+        processor = chosen_processor(arguments.device, {"precision": precision})
+        return published_recipe(clean, noisy, processor)
+
+    trainers: dict[str, Any] = {
+        "workflow": Ours(recipe("auto")),
+        "workflow, fp32": Ours(recipe("fp32")),
+        "plain PyTorch": PlainPyTorch(recipe("fp32"), clean, noisy),
+    }
+    if arguments.keras:
+        start = recipe("fp32")
+        trainers["Keras"] = Keras(arguments.keras, start, clean, noisy, arguments.threads)
+    baseline = "Keras" if arguments.keras else "plain PyTorch"
+    try:
+        results = side_by_side(trainers, arguments.rounds, arguments.steps, BATCH, baseline)
+    finally:
+        if arguments.keras:
+            trainers["Keras"].close()
+    return [{"network": "auto-encoder", "batch": BATCH} | line for line in results]
+
+
+def unet_results(arguments: argparse.Namespace) -> list[Result]:
+    """Time the U-Net's steps: as the workflow takes them, and in fp32."""
+    clean, _ = images(64, 128)
+
+    def recipe(precision: str) -> Recipe:
+        torch.manual_seed(0)
+        settings = {"steps": STEPS, "batch": UNET_BATCH, "learning_rate": 2e-3}
+        processor = chosen_processor(arguments.device, {"precision": precision})
+        network = unet.build_network(UNET, NOISE)
+        return Supervised(network, {"clean": clean}, NOISE, settings, draw, processor)
+
+    trainers = {"workflow": Ours(recipe("auto")), "fp32": Ours(recipe("fp32"))}
+    steps = arguments.steps * 8
+    results = side_by_side(trainers, arguments.rounds, steps, UNET_BATCH, "fp32")
+    return [{"network": "U-Net", "batch": UNET_BATCH} | line for line in results]
+
+
+def ceilings(device: torch.device) -> Result:
+    """Measure the machine: large matrix products (FLOP/s) and a large copy (bytes read and written)."""
+    side = 8192 if device.type == "cuda" else 2048
+    found: Result = {"what": "ceilings"}
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+        found[f"{name}_flops"] = 2 * side**3 / best_of(lambda a=a, b=b: a @ b, device)
+    source = torch.randn(2**28 if device.type == "cuda" else 2**26, device=device)
+    target = torch.empty_like(source)
+    moved = 2 * source.nbytes
+    found["bytes_a_second"] = moved / best_of(lambda: target.copy_(source), device)
+    return found
+
+
+def best_of(function: Callable[[], object], device: torch.device, repeats: int = 7) -> float:
+    """Return the seconds of the fastest of some calls."""
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        function()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def flops_an_image(network: nn.Module) -> int:
+    """Return the floating-point operations, forward and backward, for an image of 128 x 128."""
+    network.train()
+    with FlopCounterMode(display=False) as counter:
+        network(torch.rand(1, 1, 128, 128)).mean().backward()
+    return counter.get_total_flops()
+
+
+def with_floors(results: list[Result], limits: Result, device: torch.device) -> list[Result]:
+    """Add how far each step is from what the machine could do.
+
+    On a CPU the floor is arithmetic in the precision of the hardware's best; on a GPU the
+    auto-encoder's is the memory's.
+    """
+    flops = max(limits["fp32_flops"], limits["bf16_flops"])
+    work_of = {
+        "auto-encoder": flops_an_image(autoencoder.build_network({"tail": TAIL}, NOISE)),
+        "U-Net": flops_an_image(unet.build_network(UNET, NOISE)),
+    }
+    for line in results:
+        work = line["batch"] * work_of[line["network"]]
+        line["share_of_peak"] = work / flops / line["seconds_a_step"]
+        if device.type == "cuda" and line["network"] == "auto-encoder":
+            floor = line["batch"] * BYTES / limits["bytes_a_second"]
+            line["share_of_bandwidth"] = floor / line["seconds_a_step"]
+            line["seconds_a_row"] = line["seconds_a_step"] * STEPS
+    return results
+
+
+def measure(arguments: argparse.Namespace) -> list[Result]:
+    """Return all results, as dictionaries."""
+    torch.set_num_threads(arguments.threads)
+    keep_freed_memory()
+    device = chosen_processor(arguments.device, {"precision": "fp32"}).device
+    limits = ceilings(device)
+    results = with_floors(autoencoder_results(arguments) + unet_results(arguments), limits, device)
+    return [limits, *results]
+
+
+def arguments_of(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this benchmark."""
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=int, default=5, help="turns that count (default: 5)")
+    parser.add_argument("--steps", type=int, default=5, help="steps a turn (default: 5)")
+    parser.add_argument("--keras", metavar="PYTHON", help="interpreter with TensorFlow")
+
+
+def shown(results: list[Result]) -> str:
+    """Return results as lines to read."""
+    lines = []
+    for line in results:
+        if line["what"] == "ceilings":
+            lines.append(
+                f"matrix products: fp32 {line['fp32_flops'] / 1e9:,.0f}, bf16 "
+                f"{line['bf16_flops'] / 1e9:,.0f} GFLOP/s; copy {line['bytes_a_second'] / 1e9:,.0f} GB/s"
+            )
+            continue
+        baseline = next(k for k in line if k.startswith("times_") and not k.endswith("range"))
+        low, high = line[f"{baseline}_range"]
+        lines.append(
+            f"{line['network']:12} {line['what']:15} {1000 * line['seconds_a_step']:8.1f} ms a step of "
+            f"{line['batch']}, {line['images_a_second']:8.1f} images/s, {line[baseline]:.2f} times "
+            f"{baseline.removeprefix('times_')} ({low:.2f}-{high:.2f}), {line['share_of_peak']:.0%} "
+            f"of peak, loss {line['loss']:.4f} after {line['steps']} steps"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    arguments_of(parser)
+    print(shown(measure(parser.parse_args())))

@@ -1,0 +1,136 @@
+"""Where and how networks run: layout, precision, and steps that are recorded as a CUDA graph."""
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import conv2d
+
+from common.job import InputError
+from common.processor import EAGER_CALLS, Captured, Processor, chosen_processor
+from common.seeds import generator
+from common.training import train
+from methods import autoencoder, noise2noise, noise2void, unet, unet_lattice
+from train_denoiser import recipe_class
+
+CPU = torch.device("cpu")
+GAUSSIAN = {"distribution": "gaussian", "factor": 0.2, "mean": 0, "std": 1}
+POISSON = {"distribution": "poisson", "factor": 0.2, "lambda": 1}
+SMALL = {"widths": [4, 8], "blocks": 1}
+CASES = [
+    (autoencoder, {"tail": [4]}, GAUSSIAN),
+    (unet, SMALL, GAUSSIAN),
+    (unet, SMALL, {"distribution": "poisson_gaussian", "dose": 20, "electronic": 0.1}),
+    (unet_lattice, SMALL, POISSON),
+    (noise2noise, SMALL, POISSON),
+    (noise2void, SMALL, GAUSSIAN),
+]
+
+
+def trained(folder, plugin, settings, noise, processor, steps=12):
+    """Return the history and the weights of a short training; its last batch of an epoch is small."""
+    clean = generator(1, "processor").random((25, 16, 16)).astype(np.float32)
+    images = {"clean": clean}
+    if plugin.RECIPE == "published":
+        images["noisy"] = np.clip(clean + 0.1, 0, 1)
+    torch.manual_seed(0)
+    network = plugin.build_network(settings, noise)
+    training = {"steps": steps, "batch": 6, "learning_rate": 3e-3, "keep": "last"}
+    recipe = recipe_class(plugin.RECIPE)(
+        network, images, noise, training, lambda *purpose: generator(2, *purpose), processor
+    )
+    done = train(recipe, checkpoint=folder / "c.pt", identity="test", name="test")
+    return done.history, recipe.kept()
+
+
+def test_images_of_one_channel_tell_their_layout():
+    """The strides of an axis of length 1 say it, and a convolution passes it on."""
+    kernels = torch.rand(8, 1, 3, 3)
+    for layout, memory in (
+        ("channels_last", torch.channels_last),
+        ("contiguous", torch.contiguous_format),
+    ):
+        batch = Processor(CPU, layout=layout).batch(np.zeros((2, 16, 16)))
+        assert batch.shape == (2, 1, 16, 16)
+        assert batch.dtype == torch.float32
+        assert conv2d(batch, kernels).is_contiguous(memory_format=memory)
+
+
+@pytest.mark.parametrize(("plugin", "settings", "noise"), CASES)
+def test_the_layout_changes_rounding_at_most(tmp_path, plugin, settings, noise):
+    results = [
+        trained(tmp_path, plugin, settings, noise, Processor(CPU, layout=layout))
+        for layout in ("channels_last", "contiguous")
+    ]
+    (history, weights), (other_history, other_weights) = results
+    assert [line["loss"] for line in history] == pytest.approx(
+        [line["loss"] for line in other_history], rel=1e-3
+    )
+    for name, value in weights.items():
+        torch.testing.assert_close(value, other_weights[name], rtol=0.01, atol=1e-3)
+
+
+def test_settings_choose_how_a_network_runs(caplog):
+    caplog.set_level("INFO")
+    auto = chosen_processor("cpu", {"precision": "fp32"})
+    assert auto == Processor(CPU, None, "channels_last", capture=False)
+    assert "runs on CPU" in caplog.text
+    assert "fp32, channels_last, step by step" in caplog.text
+    other = chosen_processor("cpu", {"precision": "bf16", "layout": "contiguous", "capture": True})
+    assert other == Processor(CPU, torch.bfloat16, "contiguous", capture=False)  # no graphs on CPUs
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match="no usable GPU"):
+            chosen_processor("cuda", {"precision": "auto"})
+
+
+def test_a_step_is_recorded_after_a_few_calls_and_replayed_from_then_on(monkeypatch):
+    """With a stand-in for CUDA: what is called when."""
+    events = []
+
+    class Graph:
+        def register_generator_state(self, generator):
+            events.append(("registered", generator))
+
+        def replay(self):
+            events.append("replayed")
+
+    @contextmanager
+    def graph(_):
+        events.append("recording")
+        yield
+
+    class Stream:
+        def wait_stream(self, _):
+            events.append("waits")
+
+    monkeypatch.setattr("torch.cuda.CUDAGraph", Graph)
+    monkeypatch.setattr("torch.cuda.graph", graph)
+    monkeypatch.setattr("torch.cuda.Stream", Stream)
+    monkeypatch.setattr("torch.cuda.current_stream", Stream)
+    monkeypatch.setattr("torch.cuda.stream", lambda _: contextmanager(lambda: iter([None]))())
+    numbers = torch.Generator()
+    captured = Captured(lambda: events.append("called"), numbers)
+    for _ in range(EAGER_CALLS):
+        captured()
+    assert events == ["waits", "called", "waits"] * EAGER_CALLS
+    events.clear()
+    captured()
+    captured()
+    assert events == [("registered", numbers), "recording", "called", "replayed", "replayed"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("autocast", [None, torch.bfloat16])
+@pytest.mark.parametrize(("plugin", "settings", "noise"), CASES)
+def test_recorded_steps_are_the_same_steps(tmp_path, plugin, settings, noise, autocast):
+    torch.backends.cudnn.deterministic = True
+    results = [
+        trained(
+            tmp_path, plugin, settings, noise, Processor(torch.device("cuda"), autocast, capture=c)
+        )
+        for c in (False, True)
+    ]
+    assert results[0][0] == results[1][0]
+    for name, value in results[0][1].items():
+        assert torch.equal(value, results[1][1][name])
