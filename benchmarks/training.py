@@ -131,18 +131,23 @@ class Keras:
     """Keras in a process of its own, from the same weights and with the same batches."""
 
     def __init__(
-        self, python: str, recipe: Recipe, clean: np.ndarray, noisy: np.ndarray, threads: int
+        self,
+        python: str,
+        recipe: Recipe,
+        clean: np.ndarray,
+        noisy: np.ndarray,
+        threads: int,
+        test: np.ndarray | None = None,
     ) -> None:
         self.folder = tempfile.TemporaryDirectory()
-        epochs = range(math.ceil(STEPS / recipe.steps_an_epoch))
-        order = np.concatenate([draw("shuffle", e).permutation(len(clean)) for e in epochs])
+        epochs = range(math.ceil(recipe.steps / recipe.steps_an_epoch))
+        order = np.concatenate([recipe.draw("shuffle", e).permutation(len(clean)) for e in epochs])
+        test = noisy[:1] if test is None else test
         path = Path(self.folder.name) / "arrays.npz"
-        np.savez(
-            path, noisy=noisy, clean=clean, order=order, test=noisy[:1], **keras_weights(recipe)
-        )
+        np.savez(path, noisy=noisy, clean=clean, order=order, test=test, **keras_weights(recipe))
         script = str(Path(__file__).with_name("keras_training.py"))
         self.process = subprocess.Popen(
-            [python, script, str(path), "--threads", str(threads)],
+            [python, script, str(path), "--threads", str(threads), "--batch", str(recipe.batch)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -162,6 +167,14 @@ class Keras:
         self.process.stdin.flush()
         answer = self.answer()
         return answer["seconds"], answer["loss"]
+
+    def predict(self) -> np.ndarray:
+        """Return what the network makes of the test images, shape (N, H, W)."""
+        path = Path(self.folder.name) / "predicted.npy"
+        self.process.stdin.write(f"predict {path}\n")
+        self.process.stdin.flush()
+        self.answer()
+        return np.load(path)
 
     def close(self) -> None:
         self.process.stdin.close()

@@ -1,0 +1,170 @@
+"""Train the published auto-encoder in several ways from the same starts, and compare the SSIM in the end.
+
+The ways: the workflow's fast one, the same in fp32, and Keras (`--keras PYTHON`). For each seed all have
+the same initial weights, images, noise and order of batches. Reads the 400 real images; needs no
+Snakemake.
+"""
+
+import argparse
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
+
+from training import Keras
+
+from augment_images import augmented
+from common.images import SUFFIXES, read_resized
+from common.job import Progress
+from common.noise_models import corrupt
+from common.processor import chosen_processor
+from common.seeds import digest, generator
+from common.training import Recipe, apply, keep_freed_memory
+from methods import autoencoder
+from recipes.published import Published
+from score_images import scores
+
+CONFIG = yaml.safe_load((Path(__file__).resolve().parents[1] / "config.yaml").read_text())
+TRAIN = CONFIG["datasets"]["isbi2015"]["train"]
+EVERY = 20  # steps between two looks at the clock
+
+
+def arrays(folder: Path, noise: str, seed: int) -> dict[str, np.ndarray]:
+    """Return the training arrays `clean` and `noisy`, and the test images, as the workflow makes them."""
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    with ThreadPoolExecutor(2) as pool:
+        images = np.stack(list(pool.map(lambda path: read_resized(path, 128), paths)))
+    model = CONFIG["noise"][noise]
+    names = [path.stem for path in paths]
+    clean = np.concatenate(
+        [
+            augmented(image, generator(seed, "augment", name))
+            for image, name in zip(images[:TRAIN], names, strict=False)
+        ]
+    )
+    test = images[TRAIN:]
+    return {
+        "clean": clean.astype(np.float32),
+        "noisy": corrupt(clean, model, generator(seed, "noise", noise)).astype(np.float32),
+        "test": test,
+        "test_noisy": corrupt(test, model, generator(seed, "test", noise)),
+    }
+
+
+def recipe_of(data: dict[str, np.ndarray], noise: str, seed: int, arguments: Any) -> Recipe:  # noqa: ANN401
+    """Return a training of the published auto-encoder; `arguments.precision` says in which way."""
+    entry = CONFIG["methods"]["autoencoder"]
+    settings = {"tail": entry["tail"]} | entry["overrides"].get(noise, {})
+    torch.manual_seed(digest(seed, "initialise", noise))
+    network = autoencoder.build_network(settings, CONFIG["noise"][noise])
+    training = {
+        "steps": arguments.steps,
+        "batch": arguments.batch,
+        "learning_rate": entry["training"]["learning_rate"],
+        "keep": "last",
+    }
+    processor = chosen_processor(arguments.device, {"precision": arguments.precision})
+    images = {name: data[name] for name in ("clean", "noisy")}
+    return Published(
+        network,
+        images,
+        CONFIG["noise"][noise],
+        training,
+        lambda *purpose: generator(seed, noise, *purpose),
+        processor,
+    )
+
+
+def trained_by_us(recipe: Recipe, noisy: np.ndarray, name: str) -> tuple[float, np.ndarray]:
+    """Take all steps; return the mean loss of the last epoch and the denoised images."""
+    progress, count = Progress(name, recipe.steps), 0
+    for step in range(recipe.steps):
+        if step == recipe.steps - recipe.steps_an_epoch:
+            recipe.summed_error.zero_()
+            count = 0
+        count += recipe.take(step)
+        if step % EVERY == EVERY - 1:
+            progress.advance(EVERY)
+    return recipe.summed_error.item() / count, apply(recipe.network, noisy, recipe.processor)
+
+
+def trained_by_keras(
+    recipe: Recipe, data: dict[str, np.ndarray], arguments: argparse.Namespace, name: str
+) -> tuple[float, np.ndarray]:
+    """The same with Keras, from the recipe's weights and in its order."""
+    training = slice(0, recipe.training)
+    keras = Keras(
+        arguments.keras,
+        recipe,
+        data["clean"][training],
+        data["noisy"][training],
+        arguments.threads,
+        data["test_noisy"].astype(np.float32),
+    )
+    progress, loss = Progress(name, recipe.steps), float("nan")
+    for done in range(0, recipe.steps, recipe.steps_an_epoch):
+        steps = min(recipe.steps_an_epoch, recipe.steps - done)
+        _, loss = keras.fit(steps)
+        progress.advance(steps)
+    denoised = keras.predict()
+    keras.close()
+    return loss, denoised
+
+
+def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return a line for each noise setting, seed and way: the loss and the mean SSIM in the end."""
+    torch.set_num_threads(arguments.threads)
+    keep_freed_memory()
+    results = []
+    for noise in arguments.noise:
+        for seed in arguments.seeds:
+            data = arrays(arguments.images, noise, seed)
+            for way in arguments.ways:
+                arguments.precision = "auto" if way == "workflow" else "fp32"
+                recipe = recipe_of(data, noise, seed, arguments)
+                name = f"{noise}, seed {seed}, {way}"
+                if way == "Keras":
+                    loss, denoised = trained_by_keras(recipe, data, arguments, name)
+                else:
+                    loss, denoised = trained_by_us(recipe, data["test_noisy"], name)
+                ssim = scores(data["test"], denoised.astype(np.float64))["ssim"].mean()
+                line = {"noise": noise, "seed": seed, "way": way, "loss": loss, "ssim": ssim}
+                results.append(line | {"steps": arguments.steps, "batch": arguments.batch})
+                print(json.dumps(results[-1]), flush=True)
+    return results
+
+
+def shown(results: list[dict[str, Any]]) -> str:
+    """Return a table: a row a noise setting and seed, a column a way, and the mean differences."""
+    table = pd.DataFrame(results)
+    wide = table.pivot_table(index=["noise", "seed"], columns="way", values="ssim")
+    means = wide.groupby("noise").mean()
+    spread = wide.groupby("noise").std()
+    parts = [wide, means.rename_axis("mean"), spread.rename_axis("standard deviation")]
+    return "\n\n".join(part.to_markdown(floatfmt=".4f") for part in parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=Path, required=True, help="folder of the real images")
+    parser.add_argument("--noise", nargs="+", default=["gaussian_0.2_0_1", "poisson_0.2_5"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--ways", nargs="+", default=["workflow", "fp32"], help="and Keras")
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--keras", metavar="PYTHON", help="interpreter with TensorFlow")
+    print(shown(measure(parser.parse_args())))
+
+
+if __name__ == "__main__":
+    main()
