@@ -24,7 +24,7 @@ from common.processor import Processor
 
 REPORT_STEPS = 20  # steps a line of the history stands for
 CHECKPOINT_SECONDS = 30
-EVALUATION_BATCH = 16
+EVALUATION_BATCH = {"cpu": 16, "cuda": 128}  # images: what the caches hold, what fills a GPU
 
 State = dict[str, Any]
 Draw = Callable[..., np.random.Generator]
@@ -198,16 +198,22 @@ def train(recipe: Recipe, *, checkpoint: Path, identity: str, name: str) -> Prog
 
 
 @torch.no_grad()
-def apply(
+def applied(
     network: nn.Module, images: np.ndarray | torch.Tensor, processor: Processor
-) -> np.ndarray:
-    """Return the network's output for images of shape (N, H, W), as float32 of that shape."""
+) -> torch.Tensor:
+    """Return the network's output for images of shape (N, H, W), of that shape, on the device."""
     processor.ready(network).eval()
-    outputs = []
-    for start in range(0, len(images), EVALUATION_BATCH):
-        batch = processor.batch(images[start : start + EVALUATION_BATCH])
-        outputs.append(processor.output(network, batch).squeeze(1).cpu().numpy())
-    return np.concatenate(outputs)
+    size = EVALUATION_BATCH[processor.device.type]
+    outputs = [
+        processor.output(network, processor.batch(images[start : start + size])).squeeze(1)
+        for start in range(0, len(images), size)
+    ]
+    return torch.cat(outputs)
+
+
+def apply(network: nn.Module, images: np.ndarray, processor: Processor) -> np.ndarray:
+    """Return the network's output for images of shape (N, H, W), as float32 of that shape."""
+    return applied(network, images, processor).cpu().numpy()
 
 
 def copied(network: nn.Module) -> State:

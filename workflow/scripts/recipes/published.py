@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn.functional import mse_loss
 
-from common.training import Recipe, State, apply, check_finite, copied
+from common.training import Recipe, State, applied, check_finite, copied
 
 DATA = "pairs"
 USES = ["clean images"]
@@ -62,8 +62,8 @@ class Published(Recipe):
         if (step + 1) % self.steps_an_epoch and step + 1 < self.steps:
             return None
         noisy, clean = (self.images[k][self.training :] for k in ("noisy", "clean"))
-        error = apply(self.network, noisy, self.processor) - clean.cpu().numpy()
-        loss = float(np.mean(np.square(error, dtype=np.float64)))
+        error = applied(self.network, noisy, self.processor) - clean
+        loss = error.double().square().mean().item()
         check_finite("validation loss", loss, step + 1)
         if loss < self.best_loss:
             self.best_loss, self.best_state = loss, copied(self.network)
