@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import nn
 from torch.nn import functional
@@ -346,24 +347,37 @@ def arguments_of(parser: argparse.ArgumentParser) -> None:
 
 
 def shown(results: list[Result]) -> str:
-    """Return results as lines to read."""
-    lines = []
+    """Return results as a table in Markdown."""
+    (limits,) = (line for line in results if line["what"] == "ceilings")
+    rows = []
     for line in results:
-        if line["what"] == "ceilings":
-            lines.append(
-                f"matrix products: fp32 {line['fp32_flops'] / 1e9:,.0f}, bf16 "
-                f"{line['bf16_flops'] / 1e9:,.0f} GFLOP/s; copy {line['bytes_a_second'] / 1e9:,.0f} GB/s"
-            )
+        if line is limits:
             continue
         baseline = next(k for k in line if k.startswith("times_") and not k.endswith("range"))
         low, high = line[f"{baseline}_range"]
-        lines.append(
-            f"{line['network']:12} {line['what']:15} {1000 * line['seconds_a_step']:8.1f} ms a step of "
-            f"{line['batch']}, {line['images_a_second']:8.1f} images/s, {line[baseline]:.2f} times "
-            f"{baseline.removeprefix('times_')} ({low:.2f}-{high:.2f}), {line['share_of_peak']:.0%} "
-            f"of peak, loss {line['loss']:.4f} after {line['steps']} steps"
+        slow, fast = (1000 * s for s in line["seconds_a_step_range"])
+        rows.append(
+            {
+                "network": f"{line['network']}, batch {line['batch']}",
+                "how": line["what"],
+                "ms a step": f"{1000 * line['seconds_a_step']:.1f} ({slow:.1f}-{fast:.1f})",
+                "images/s": f"{line['images_a_second']:,.0f}",
+                "times as fast": f"{line[baseline]:.2f} ({low:.2f}-{high:.2f}) "
+                f"as {baseline.removeprefix('times_')}",
+                "of peak": f"{line['share_of_peak']:.0%}",
+                "of bandwidth": f"{line['share_of_bandwidth']:.0%}"
+                if "share_of_bandwidth" in line
+                else "",
+                "loss": f"{line['loss']:.4f} after {line['steps']} steps",
+            }
         )
-    return "\n".join(lines)
+    return (
+        pd.DataFrame(rows).to_markdown(index=False)
+        + f"\n\nPeak: matrix products, fp32 {limits['fp32_flops'] / 1e9:,.0f}, bf16 "
+        f"{limits['bf16_flops'] / 1e9:,.0f} GFLOP/s. Bandwidth: a copy, "
+        f"{limits['bytes_a_second'] / 1e9:,.0f} GB/s read and written. Turns in rotation; medians, "
+        "and ranges in brackets."
+    )
 
 
 if __name__ == "__main__":
