@@ -6,7 +6,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 IMAGES ?= $(ISBI2015_IMAGES)
 SOURCES = 'datasets={isbi2015: {sources: ["$(IMAGES)"]}}'
 
-.PHONY: help run test lint check-paper real methods detector phantom-page readme
+.PHONY: help run test lint check-paper real methods detector bench keras phantom-page readme
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,6 +41,12 @@ methods: .venv/bm3d need-images ## what docs/denoisers.md shows, on the real ima
 detector: .venv/run need-images ## the noise of a detector, on the real images
 	$(SNAKEMAKE) --configfile detector.yaml --config dataset=isbi2015 $(SOURCES)
 
+bench: .venv/run ## all benchmarks that fit this machine, into benchmarks/results/
+	$(BIN)/python benchmarks/run.py $(if $(IMAGES),--images "$(IMAGES)") \
+	  $(if $(wildcard .venv-keras/run),--keras .venv-keras/bin/python)
+
+keras: .venv-keras/run ## Keras in an environment of its own, to be compared by bench
+
 phantom-page: .venv/run need-images ## compare the phantom with the real images, in docs/phantom.md
 	$(SNAKEMAKE) --config $(SOURCES) -- docs/phantom.md
 
@@ -61,6 +67,11 @@ need-images:
 
 .venv/bm3d: requirements-bm3d.txt .venv/run # for non-commercial use
 	$(BIN)/pip install --quiet -r requirements-bm3d.txt
+	touch $@
+
+.venv-keras/run: requirements-keras.txt
+	$(PYTHON) -m venv .venv-keras
+	.venv-keras/bin/pip install --quiet -r requirements-keras.txt
 	touch $@
 
 .venv/test: requirements-dev.txt .venv/run

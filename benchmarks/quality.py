@@ -19,8 +19,6 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
-from training import Keras
-
 from augment_images import augmented
 from common.images import SUFFIXES, read_resized
 from common.job import Progress
@@ -31,6 +29,7 @@ from common.training import Recipe, apply, keep_freed_memory
 from methods import autoencoder
 from recipes.published import Published
 from score_images import scores
+from training import Keras
 
 CONFIG = yaml.safe_load((Path(__file__).resolve().parents[1] / "config.yaml").read_text())
 TRAIN = CONFIG["datasets"]["isbi2015"]["train"]

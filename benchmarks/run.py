@@ -19,11 +19,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
+import torch
+
 import data
 import overhead
-import torch
 import training
-
 from common.files import replacing
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,7 +78,9 @@ def page(found: dict[str, Any], results: dict[str, list[dict[str, Any]]]) -> str
     lines = [f"# {found['gpu'] or found['processor']}, {found['cores']} cores", ""]
     lines += [", ".join(f"{key}: {value}" for key, value in found.items())]
     for name, part in results.items():
-        lines += ["", f"## {name.capitalize()}", "", shown[name](part)]
+        text = shown[name](part)
+        fence = [] if text.startswith("|") else ["```"]
+        lines += ["", f"## {name.capitalize()}", "", *fence, text, *fence]
     return "\n".join(lines) + "\n"
 
 

@@ -1,14 +1,91 @@
-"""The benchmarks run, and what they compare is the same computation."""
+"""The benchmarks of the data and of the workflow, in miniature; and that memory stays flat."""
 
 import argparse
+import subprocess
 import sys
-from pathlib import Path
 
+import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+from common.tables import write_table
+from conftest import ROOT, Project
 
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import data
+import overhead
 import training
+from step import run_step
+
+MOST_MIB = 24  # more that a step may take for many images than for few
+
+
+def test_memory_does_not_grow_with_the_images(tmp_path):
+    """Six hundred images are 75 MiB, and no step may hold a third of them."""
+    results = data.growth([20, 600], tmp_path)
+    peaks = {(line["images"], line["step"]): line["peak_mib"] for line in results}
+    assert {step for _, step in peaks} == {"resize", "split", "corrupt", "score"}
+    for (images, step), peak in peaks.items():
+        assert peak < peaks[20, step] + MOST_MIB, (images, step)
+    assert list(tmp_path.iterdir()) == []  # it cleans up
+
+
+@pytest.mark.parametrize("step", ["augment_images", "denoise_images"])
+def test_memory_of_augmenting_and_denoising_does_not_grow(tmp_path, step):
+    images, split, out = (str(tmp_path / name) for name in ("images.npy", "split.csv", "out.npy"))
+    peaks = []
+    for count in (130, 600):  # more than the batch in which images are denoised
+        np.save(images, np.zeros((count, 128, 128)))
+        write_table(split, ({"id": n, "part": "train"} for n in range(count)))
+        job = {
+            "input": {"images": images, "split": split, "noisy": images},
+            "output": {"images": out, "cost": str(tmp_path / "cost.csv")},
+            "params": {
+                **{"seed": 1, "plugin": "median", "settings": {"size": 1}},
+                **{"noise": data.NOISE, "inversion": False},
+            },
+            "wildcards": {"noise": "a", "method": "median"},
+        }
+        peaks.append(run_step(step, **job)["peak_mib"])
+    assert len(np.load(out, mmap_mode="r")) == (5 if step == "augment_images" else 1) * 600
+    assert peaks[1] < peaks[0] + MOST_MIB
+
+
+def test_comparisons_say_how_long_each_way_takes_and_that_results_agree(tmp_path):
+    results = data.resizing(data.films(tmp_path, 1), 1) + data.corrupting_and_scoring(1)
+    ways = {(line["benchmark"], line["way"]) for line in results}
+    assert {name for name, _ in ways} == {"resizing", "corrupting", "scoring"}
+    for line in results:
+        assert line["ms_range"][0] <= line["ms"] <= line["ms_range"][1]
+        assert line.get("largest_difference", 0) <= 1e-12
+        if line["way"] in ("plain", "scikit-image"):
+            assert line["ratio"] == line["cpu_ratio"] == 1
+    text = data.table(results)
+    assert all(way in text for _, way in ways)
+
+
+def test_data_benchmarks_need_no_snakemake():
+    code = "import sys, data; sys.exit('snakemake' in sys.modules or 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "benchmarks", check=False)
+    assert done.returncode == 0
+
+
+def test_overhead_of_a_finished_run(project: Project, monkeypatch):
+    arguments = ["--config", "select={methods: [median], noise: [poisson_0.2_1]}"]
+    project.succeed(*arguments)
+    folders = [project.folder / path for path in ("results/phantom", "resources/datasets/phantom")]
+    rules = {line["rule"]: line for line in overhead.job_seconds(folders, 2)}
+    assert rules["score_images"]["jobs"] == 2
+    assert rules["render_phantom"]["core_seconds"] == 2 * rules["render_phantom"]["seconds"]
+
+    seconds, own = overhead.snakemake_seconds("--cores", "1", *arguments, folder=project.folder)
+    assert own > 0
+    assert seconds > 0
+    with pytest.raises(RuntimeError, match="unrecognized arguments"):
+        overhead.snakemake_seconds("--no-such-option", folder=project.folder)
+    monkeypatch.setattr(overhead, "ROOT", project.folder)
+    with pytest.raises(RuntimeError, match="not complete"):  # the other methods were not run
+        overhead.idle_seconds(1)
 
 
 @pytest.fixture(scope="module")

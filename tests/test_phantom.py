@@ -29,17 +29,17 @@ def test_an_image_has_the_size_and_the_range(size):
 def test_an_image_depends_on_seed_and_subject_only():
     image = render(3, 16, SEED)
     assert np.array_equal(image, render(3, 16, SEED))
-    assert np.array_equal(image, render_all(5, 16, SEED, threads=1)[2])
+    assert np.array_equal(image, list(render_all(5, 16, SEED, threads=1))[2])
     assert not np.array_equal(image, render(3, 16, SEED + 1))
 
 
 def test_parallel_rendering_changes_nothing():
-    one, two = (render_all(4, 16, SEED, threads) for threads in (1, 2))
+    one, two = (list(render_all(4, 16, SEED, threads)) for threads in (1, 2))
     assert np.array_equal(one, two)
 
 
 def test_subjects_differ():
-    images = render_all(6, 32, SEED, threads=1)
+    images = list(render_all(6, 32, SEED, threads=1))
     for first in range(6):
         for second in range(first):
             assert np.abs(images[first] - images[second]).mean() > 0.01

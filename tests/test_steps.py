@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from skimage.metrics import structural_similarity
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from skimage.transform import rotate
 
 from augment_images import augmented
@@ -19,6 +19,7 @@ from common.job import InputError
 from common.seeds import generator
 from common.source_digest import source_digest
 from common.split import ids_of
+from common.tables import read_table, write_table
 from make_table import mean_table, notes, shown, with_published
 from methods import median
 from paste_results import pasted
@@ -54,7 +55,7 @@ def test_rotation_angles_are_whole_degrees_in_the_published_ranges(monkeypatch):
 
 
 def test_split_is_in_order_and_leaves_a_test_set():
-    assert parts(400, 320) == {"train": slice(0, 320), "test": slice(320, 400)}
+    assert parts(400, 320) == {"train": 320, "test": 80}
     for train in (0, 400, 401):
         with pytest.raises(InputError, match="allowed: 1 to 399"):
             parts(400, train)
@@ -67,9 +68,15 @@ def test_scores_are_scikit_images_with_a_data_range_of_one():
         structural_similarity(a, b, data_range=1) for a, b in zip(IMAGES, noisy, strict=True)
     ]
     np.testing.assert_array_equal(table["ssim"], expected)
+    expected = [
+        peak_signal_noise_ratio(a, b, data_range=1) for a, b in zip(IMAGES, noisy, strict=True)
+    ]
+    np.testing.assert_array_equal(table["psnr"], expected)
     mse = ((IMAGES[0] - noisy[0]) ** 2).mean()
     assert table["psnr"][0] == pytest.approx(-10 * np.log10(mse))
-    assert scores(IMAGES, IMAGES)["ssim"].tolist() == [1, 1, 1]
+    same = scores(IMAGES, IMAGES)
+    assert same["ssim"].tolist() == [1, 1, 1]
+    assert same["psnr"].tolist() == [np.inf] * 3
 
 
 def test_scores_refuse_what_would_give_a_silent_wrong_number():
@@ -238,10 +245,56 @@ def test_input_errors_end_a_job_with_their_message_alone(tmp_path):
 
 
 def test_names_of_images_survive_the_tables(tmp_path):
-    names = ["NA", "007", "a, b", 'say "no"']
-    pd.DataFrame({"id": names, "part": "test"}).to_csv(tmp_path / "split.csv", index=False)
+    names = ["NA", "007", "a, b", 'say "no"', "ä"]
+    write_table(tmp_path / "split.csv", [{"id": name, "part": "test"} for name in names])
     assert ids_of("test", tmp_path / "split.csv") == names
     assert ids_of("train", tmp_path / "split.csv") == []
+
+
+def test_tables_are_written_as_pandas_does(tmp_path):
+    lines = [
+        {"id": "NA", "ssim": np.float64(1) / 3, "count": 5, "none": None},
+        {"id": 'a, "b"', "ssim": np.inf, "count": 0, "none": None},
+    ]
+    write_table(tmp_path / "ours.csv", lines)
+    pd.DataFrame(lines).to_csv(tmp_path / "pandas.csv", index=False)
+    assert (tmp_path / "ours.csv").read_bytes() == (tmp_path / "pandas.csv").read_bytes()
+    assert [line["id"] for line in read_table(tmp_path / "ours.csv")] == ["NA", 'a, "b"']
+
+
+HEAVY = {"matplotlib", "pandas", "scipy", "skimage", "torch"}
+
+
+@pytest.mark.parametrize(
+    ("script", "needed"),
+    [
+        ("split_images", set()),
+        ("corrupt_images", set()),
+        ("denoise_images", set()),
+        ("score_images", {"scipy", "skimage"}),
+        ("augment_images", {"scipy", "skimage"}),
+        ("resize_images", {"scipy", "skimage"}),
+        ("render_phantom", {"scipy", "skimage"}),
+        ("make_table", {"pandas"}),
+        ("compare_methods", {"pandas"}),
+        ("plot_examples", {"matplotlib"}),
+    ],
+)
+def test_scripts_import_no_heavy_package_that_they_do_not_need(script, needed):
+    """Each of the many short jobs would pay for it."""
+    code = f"import sys, {script}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=SCRIPTS, check=True, capture_output=True, text=True
+    )
+    assert HEAVY & set(done.stdout.split()) == needed
+
+
+def test_scoring_does_not_import_statistics():
+    code = (
+        "import sys, numpy, score_images; image = numpy.eye(9)[None]\n"
+        "score_images.scores(image, image); sys.exit('scipy.stats' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, check=False).returncode == 0
 
 
 def test_planning_does_not_import_torch():

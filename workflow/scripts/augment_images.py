@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from skimage.transform import rotate
 
-from common.files import replacing
+from common.arrays import StoredImages, write_images
 from common.job import run
 from common.seeds import generator
 from common.split import ids_of
@@ -34,17 +34,16 @@ def augmented(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def main(snakemake: "snakemake") -> None:
-    images = np.load(snakemake.input.images, mmap_mode="c")  # rotate() takes no read-only array
+    images = StoredImages(snakemake.input.images)
     ids = ids_of("train", snakemake.input.split)
-    with replacing(snakemake.output.images) as path:
-        # Networks train in single precision: half the disk and memory.
-        result = np.lib.format.open_memmap(
-            path, "w+", np.float32, (COPIES * len(images), *images.shape[1:])
-        )
-        for index, (image, name) in enumerate(zip(images, ids, strict=True)):
-            arrays = augmented(image, generator(snakemake.params.seed, "augment", name))
-            result[COPIES * index : COPIES * (index + 1)] = arrays
-        result.flush()
+    arrays = (
+        array
+        for image, name in zip(images, ids, strict=True)
+        for array in augmented(image, generator(snakemake.params.seed, "augment", name))
+    )
+    shape = (COPIES * len(images), *images.shape[1:])
+    # Networks train in single precision: half the disk and memory.
+    write_images(snakemake.output.images, shape, np.float32, arrays)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Writes the corrupted set of one noise setting: its training or its test images."""
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common.files import replacing
+from common.arrays import StoredImages, write_images
 from common.job import run
-from common.noise_models import corrupt
+from common.noise_models import Noise, corrupt
 from common.seeds import generator
 from common.split import ids_of
 
@@ -14,19 +15,30 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 
-def main(snakemake: "snakemake") -> None:
-    noise, part, seed = snakemake.wildcards.noise, snakemake.wildcards.part, snakemake.params.seed
-    images = np.load(snakemake.input.images, mmap_mode="r")
-    ids = ids_of(part, snakemake.input.split)
+def corrupted(
+    images: StoredImages, ids: Sequence[str], noise: Noise, seed: int, *purpose: str
+) -> Iterator[np.ndarray]:
+    """Yield noisy images, shape (H, W), in [0, 1], one after the other.
+
+    Args:
+        images: Clean images; those of one id stand one after the other, equally many for each.
+        ids: What the images are called.
+        noise: The noise setting.
+        seed: The configuration's seed.
+        purpose: Besides the id, what the noise of an image depends on.
+    """
     copies = len(images) // len(ids)  # a training image stands several times, augmented
-    with replacing(snakemake.output.images) as path:
-        result = np.lib.format.open_memmap(path, "w+", images.dtype, images.shape)
-        for index, name in enumerate(ids):
-            arrays = slice(copies * index, copies * (index + 1))
-            # A generator for each image: its noise does not depend on which others there are.
-            rng = generator(seed, "noise", noise, part, name)
-            result[arrays] = corrupt(images[arrays], snakemake.params.noise, rng)
-        result.flush()
+    for name, arrays in zip(ids, images.batches(copies), strict=True):
+        # A generator for each image: its noise does not depend on which others there are.
+        yield from corrupt(arrays, noise, generator(seed, "noise", *purpose, name))
+
+
+def main(snakemake: "snakemake") -> None:
+    wildcards, params = snakemake.wildcards, snakemake.params
+    images = StoredImages(snakemake.input.images)
+    ids = ids_of(wildcards.part, snakemake.input.split)
+    noisy = corrupted(images, ids, params.noise, params.seed, wildcards.noise, wildcards.part)
+    write_images(snakemake.output.images, images.shape, images.dtype, noisy)
 
 
 if __name__ == "__main__":

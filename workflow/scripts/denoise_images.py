@@ -1,6 +1,7 @@
 """Denoises the test images of one noise setting with one method, and notes what that costs."""
 
 import importlib
+import itertools
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -8,15 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from common.files import replacing
+from common.arrays import StoredImages, write_images
 from common.job import run
 from common.noise_models import Noise, clip_inversion
+from common.tables import write_table
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
+BATCH = 128  # images that are denoised at a time
 Denoise = Callable[[np.ndarray], np.ndarray]
 
 
@@ -40,17 +42,23 @@ def classical_denoiser(
     return lambda noisy: denoise(noisy, noise, settings)
 
 
-def milliseconds_an_image(denoise: Denoise, noisy: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the denoised images, shape (N, H, W), and the time of the clock that each took."""
-    denoise(noisy[:1])  # what is only done once is not counted
-    started = time.perf_counter()
-    denoised = denoise(noisy)
-    return denoised, 1000 * (time.perf_counter() - started) / len(noisy)
+class Timed:
+    """A denoiser that notes the time of the clock, in `seconds`, that it takes."""
+
+    def __init__(self, denoise: Denoise) -> None:
+        self.denoise, self.seconds = denoise, 0.0
+
+    def __call__(self, noisy: np.ndarray) -> np.ndarray:
+        """Return what the denoiser returns for images of shape (N, H, W)."""
+        started = time.perf_counter()
+        denoised = self.denoise(noisy)
+        self.seconds += time.perf_counter() - started
+        return denoised
 
 
 def main(snakemake: "snakemake") -> None:
     params, inputs, wildcards = snakemake.params, snakemake.input, snakemake.wildcards
-    noisy = np.load(inputs.noisy)
+    noisy = StoredImages(inputs.noisy)
     cost: dict[str, Any] = dict.fromkeys(["parameters", "training_images", "training_seconds"])
     if inputs.get("model"):
         denoise, cost = trained_denoiser(inputs.model, params.device, snakemake.threads)
@@ -58,15 +66,17 @@ def main(snakemake: "snakemake") -> None:
         denoise = classical_denoiser(
             params.plugin, params.noise, params.settings, inputs.get("tuning")
         )
-    denoised, milliseconds = milliseconds_an_image(denoise, noisy)
+    denoise(next(noisy.batches(1)))  # what is only done once is not counted
+    timed = Timed(denoise)
+    batches = map(timed, noisy.batches(BATCH))
     if params.inversion:
-        denoised = clip_inversion(params.noise)(denoised)
+        batches = map(clip_inversion(params.noise), batches)
+    images = itertools.chain.from_iterable(batches)
+    write_images(snakemake.output.images, noisy.shape, np.float64, images)
 
-    with replacing(snakemake.output.images) as path:
-        np.save(path, denoised.astype(np.float64))
-    with replacing(snakemake.output.cost) as path:
-        line = {"noise": wildcards.noise, "method": wildcards.method}
-        pd.DataFrame([line | cost | {"milliseconds": milliseconds}]).to_csv(path, index=False)
+    line = {"noise": wildcards.noise, "method": wildcards.method}
+    milliseconds = 1000 * timed.seconds / len(noisy)
+    write_table(snakemake.output.cost, [line | cost | {"milliseconds": milliseconds}])
 
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
-import pandas as pd
 
 from common.files import replacing
 from common.job import run
 from common.noise_models import described
 from common.split import ids_of
+from common.tables import read_table
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -103,16 +103,16 @@ def main(snakemake: "snakemake") -> None:
     paths = [snakemake.input.noisy, *snakemake.input.denoised]
     images = dict(zip(methods, paths, strict=True))
     scores = {
-        method: pd.read_csv(path)["ssim"]
+        method: [float(line["ssim"]) for line in read_table(path)]
         for method, path in zip(methods, snakemake.input.scores, strict=True)
     }
-    means = {method: ssim.mean() for method, ssim in scores.items()}
+    means = {method: np.mean(ssim) for method, ssim in scores.items()}
     headings = {"noisy": "noisy", **shown_methods(params.labels, params.candidates, means)}
     columns = {"ground truth": clean[chosen]}
     similarity = {}
     for method, heading in headings.items():
         columns[heading] = np.load(images[method], mmap_mode="r")[chosen]
-        similarity[heading] = scores[method].iloc[chosen].tolist()
+        similarity[heading] = [scores[method][index] for index in chosen]
 
     title = f"{params.kind} ({params.dataset}): {heading_of(params.noise)}"
     figure = example_figure(columns, similarity, names, title)

@@ -5,16 +5,19 @@ Beer-Lambert turns the maps into exposure, and the film's characteristic curve t
 grey (bone is bright, air is dark).
 """
 
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.files import replacing
+from common.arrays import write_images
 from common.job import Progress, run
 from common.seeds import generator
+from common.tables import write_table
 from phantom.anatomy import add_head
 from phantom.cephalostat import add_cephalostat
 from phantom.exposure import expose
@@ -46,32 +49,26 @@ def render(subject: int, size: int, seed: int) -> Array:
     return grey.reshape(size, fine, size, fine).mean(axis=(1, 3))
 
 
-def render_all(subjects: int, size: int, seed: int, threads: int) -> Array:
-    """Return the cephalograms (subjects, size, size) of subjects 1, 2, ..., in [0, 1]."""
+def render_all(subjects: int, size: int, seed: int, threads: int) -> Iterator[Array]:
+    """Yield the cephalograms (size, size) of subjects 1, 2, ..., in [0, 1]."""
     progress = Progress("phantom", subjects)
-    images = np.empty((subjects, size, size))
-    every = range(1, subjects + 1)
-    if threads > 1:
-        with ProcessPoolExecutor(threads, mp_context=get_context("forkserver")) as pool:
-            parts = pool.map(render, every, [size] * subjects, [seed] * subjects, chunksize=8)
-            for index, image in enumerate(parts):
-                images[index] = image
-                progress.advance()
-    else:
-        for index, subject in enumerate(every):
-            images[index] = render(subject, size, seed)
+    jobs = range(1, subjects + 1), [size] * subjects, [seed] * subjects
+    with ExitStack() as stack:
+        images = map(render, *jobs)
+        if threads > 1:
+            pool = ProcessPoolExecutor(threads, mp_context=get_context("forkserver"))
+            images = stack.enter_context(pool).map(render, *jobs, chunksize=8)
+        for image in images:
+            yield image
             progress.advance()
-    return images
 
 
 def main(snakemake: "snakemake") -> None:
     """Render the subjects and write the images and their ids."""
     subjects, size = snakemake.params.subjects, snakemake.params.size
     images = render_all(subjects, size, snakemake.params.seed, snakemake.threads)
-    with replacing(snakemake.output.images) as path:
-        np.save(path, images)
-    with replacing(snakemake.output.ids) as path:
-        path.write_text("\n".join(["id", *(f"{n:03d}" for n in range(1, subjects + 1))]) + "\n")
+    write_images(snakemake.output.images, (subjects, size, size), np.float64, images)
+    write_table(snakemake.output.ids, ({"id": f"{n:03d}"} for n in range(1, subjects + 1)))
 
 
 if __name__ == "__main__":

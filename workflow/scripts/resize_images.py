@@ -1,15 +1,16 @@
 """Read the images of a data set and resize them to one array."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
-from common.files import replacing
+from common.arrays import write_images
 from common.images import SUFFIXES, read_resized
 from common.job import InputError, Progress, run
+from common.tables import write_table
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -33,30 +34,30 @@ def resize_images(folder: Path, size: int, images: Path, ids: Path, threads: int
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     if not paths:
         raise InputError(f"{folder} holds no images: delete it, and they are fetched again")
-    with replacing(images) as array_file, replacing(ids) as ids_file:
-        shape = (len(paths), size, size)
-        array = np.lib.format.open_memmap(array_file, mode="w+", dtype=np.float64, shape=shape)
-        _fill(array, paths, threads)
-        array.flush()
-        pd.DataFrame({"id": [path.stem for path in paths]}).to_csv(ids_file, index=False)
+    shape = (len(paths), size, size)
+    write_images(images, shape, np.float64, _read_all(paths, size, threads))
+    write_table(ids, ({"id": path.stem} for path in paths))
 
 
-def _fill(array: np.ndarray, paths: list[Path], threads: int) -> None:
-    """Read `paths` into `array` (N, size, size); an InputError names all that cannot be used."""
+def _read_all(paths: list[Path], size: int, threads: int) -> Iterator[np.ndarray]:
+    """Yield the images (size, size) in order; an InputError names all that cannot be used."""
 
-    def fill_one(index: int) -> str | None:
+    def read_one(path: Path) -> np.ndarray | InputError:
         try:
-            array[index] = read_resized(paths[index], array.shape[-1])
+            return read_resized(path, size)
         except InputError as error:
-            return str(error)
+            return error
 
     progress = Progress("resizing images", len(paths))
     faults = []
     # Decoding, copying and the sparse products release the interpreter's lock.
     with ThreadPoolExecutor(threads) as pool:
-        for fault in pool.map(fill_one, range(len(paths))):
+        for result in pool.map(read_one, paths):
             progress.advance()
-            faults += [fault] if fault else []
+            if isinstance(result, InputError):
+                faults.append(str(result))
+            else:
+                yield result
     if faults:
         count = f"{len(faults)} of {len(paths)} images cannot be used:"
         raise InputError("\n  ".join([count, *faults]))

@@ -1,19 +1,18 @@
 """Splits a data set in file-name order: the first images train, the others test."""
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from common.files import replacing
+from common.arrays import StoredImages, write_images
 from common.job import InputError, run
-from common.split import read_table
+from common.tables import read_table, write_table
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 
-def parts(images: int, train: int) -> dict[str, slice]:
-    """Return which of `images` images are for training and which for the test.
+def parts(images: int, train: int) -> dict[str, int]:
+    """Return how many of `images` images are for training, and how many after these for the test.
 
     Raises:
         InputError: When none would be left for the test.
@@ -23,18 +22,19 @@ def parts(images: int, train: int) -> dict[str, slice]:
             f"the data set has {images} images, of which train: {train} are for training; "
             f"allowed: 1 to {images - 1}"
         )
-    return {"train": slice(0, train), "test": slice(train, images)}
+    return {"train": train, "test": images - train}
 
 
 def main(snakemake: "snakemake") -> None:
-    images = np.load(snakemake.input.images, mmap_mode="r")
-    split = read_table(snakemake.input.ids)
-    for name, part in parts(len(images), snakemake.params.train).items():
-        split.loc[split.index[part], "part"] = name
-        with replacing(snakemake.output[name]) as path:
-            np.save(path, images[part])
-    with replacing(snakemake.output.split) as path:
-        split.to_csv(path, index=False)
+    images = StoredImages(snakemake.input.images)
+    remaining, names = iter(images), []
+    for part, count in parts(len(images), snakemake.params.train).items():
+        shape = (count, *images.shape[1:])
+        write_images(snakemake.output[part], shape, images.dtype, islice(remaining, count))
+        names += [part] * count
+    ids = read_table(snakemake.input.ids)
+    split = [line | {"part": part} for line, part in zip(ids, names, strict=True)]
+    write_table(snakemake.output.split, split)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A digest of the code that a job runs, so that exactly what a change reaches runs again."""
 
 import ast
+import functools
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,12 +21,9 @@ def source_digest(*files: str) -> str:
     digest = hashlib.sha256()
     for path in sorted(_reached({SCRIPTS / name for name in files})):
         digest.update(path.relative_to(SCRIPTS).as_posix().encode())
-        digest.update(_normalised(_parsed(path)).encode())
+        code, _ = _analysed(path.read_text(encoding="utf-8"))
+        digest.update(code.encode())
     return digest.hexdigest()[:16]
-
-
-def _parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
 def _reached(files: set[Path]) -> set[Path]:
@@ -34,27 +32,31 @@ def _reached(files: set[Path]) -> set[Path]:
         path = waiting.pop()
         if path not in reached:
             reached.add(path)
-            waiting += _local_imports(_parsed(path))
+            _, imports = _analysed(path.read_text(encoding="utf-8"))
+            waiting += _local_files(imports)
     return reached
 
 
-def _local_imports(tree: ast.Module) -> Iterator[Path]:
+@functools.cache  # many scripts reach the same modules
+def _analysed(text: str) -> tuple[str, list[str]]:
+    """Return a file's normalised code, and the names of all that it may import."""
+    tree, imports = ast.parse(text), []
     for node in ast.walk(tree):
-        names: list[str] = []
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            imports += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names = [
-                node.module,
-                *(f"{node.module}.{alias.name}" for alias in node.names),
-            ]
-        for name in names:
-            parts = name.split(".")
-            for depth in range(1, len(parts) + 1):  # importing a module runs its packages first
-                place = SCRIPTS.joinpath(*parts[:depth])
-                for path in (place.with_suffix(".py"), place / "__init__.py"):
-                    if path.is_file():
-                        yield path
+            imports += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return _normalised(tree), imports
+
+
+def _local_files(imports: list[str]) -> Iterator[Path]:
+    for name in imports:
+        parts = name.split(".")
+        for depth in range(1, len(parts) + 1):  # importing a module runs its packages first
+            place = SCRIPTS.joinpath(*parts[:depth])
+            for path in (place.with_suffix(".py"), place / "__init__.py"):
+                if path.is_file():
+                    yield path
 
 
 def _normalised(node: object) -> str:

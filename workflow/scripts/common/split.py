@@ -2,12 +2,7 @@
 
 from pathlib import Path
 
-import pandas as pd
-
-
-def read_table(path: str | Path) -> pd.DataFrame:
-    """Return a table whose columns are all text; an image may be called `NA` or `001`."""
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
+from common.tables import read_table
 
 
 def ids_of(part: str, split: str | Path) -> list[str]:
@@ -17,5 +12,4 @@ def ids_of(part: str, split: str | Path) -> list[str]:
         part: The part.
         split: The table `split.csv` of a data set, columns `id` and `part`.
     """
-    table = read_table(split)
-    return table.loc[table["part"] == part, "id"].tolist()
+    return [line["id"] for line in read_table(split) if line["part"] == part]
