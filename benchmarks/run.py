@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scrip
 import torch
 
 import data
+import figure
 import overhead
 import training
 from common.files import replacing
@@ -76,7 +77,8 @@ def page(found: dict[str, Any], results: dict[str, list[dict[str, Any]]]) -> str
     """Return the results as a page to read."""
     shown = {"training": training.shown, "data": data.table, "overhead": overhead.table}
     lines = [f"# {found['gpu'] or found['processor']}, {found['cores']} cores", ""]
-    lines += [", ".join(f"{key}: {value}" for key, value in found.items())]
+    lines += [", ".join(f"{key}: {value}" for key, value in found.items()), ""]
+    lines += [f"![Training steps, and growth of time and memory]({file_name(found)}.png)"]
     for name, part in results.items():
         text = shown[name](part)
         fence = [] if text.startswith("|") else ["```"]
@@ -94,13 +96,18 @@ def main() -> None:
     parser.add_argument("--training-only", action="store_true")
     arguments = parser.parse_args()
     found, results = machine(), measured(arguments)
-    text = page(found, results)
+    text, name = page(found, results), RESULTS / file_name(found)
     for suffix, content in (
-        ("json", json.dumps({"machine": found} | results, indent=1, default=str) + "\n"),
-        ("md", text),
+        (".json", json.dumps({"machine": found} | results, indent=1) + "\n"),
+        (".md", text),
     ):
-        with replacing(RESULTS / f"{file_name(found)}.{suffix}") as path:
+        with replacing(name.with_name(name.name + suffix)) as path:
             path.write_text(content, encoding="utf-8")
+    figure.draw(
+        results,
+        f"{found['gpu'] or found['processor']}, {found['cores']} cores",
+        name.with_name(name.name + ".png"),
+    )
     print(text)
 
 
