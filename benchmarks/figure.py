@@ -13,8 +13,8 @@ Result = dict[str, Any]
 OURS, OTHERS = "#1f77b4", "#b0b0b0"
 
 
-def draw(results: dict[str, list[Result]], title: str, path: Path) -> None:
-    """Write a figure of the `training` results, and of the growth in `data` if it is there."""
+def draw(results: dict[str, Any], title: str, path: Path) -> None:
+    """Write a figure of the `training` results, and of the growth in `data`, if they are there."""
     growth = [line for line in results.get("data", []) if line["benchmark"] == "growth"]
     figure, axes = plt.subplots(
         1,
@@ -23,7 +23,7 @@ def draw(results: dict[str, list[Result]], title: str, path: Path) -> None:
         layout="constrained",
         squeeze=False,
     )
-    steps(axes[0, 0], [line for line in results["training"] if "network" in line])
+    steps(axes[0, 0], [line for line in results.get("training", []) if "network" in line])
     if growth:
         curves(axes[0, 1], growth, "seconds", "seconds")
         curves(axes[0, 2], growth, "peak_mib", "memory, MiB")
@@ -44,7 +44,7 @@ def steps(axes: Axes, lines: list[Result]) -> None:
     axes.bar_label(bars, [f"{value:,.0f}" for value in values], padding=3)
     axes.invert_yaxis()
     axes.set_xlabel("images a second in training")
-    axes.set_xlim(right=1.15 * max(values))
+    axes.set_xlim(right=1.15 * max(values, default=1))
     axes.spines[["top", "right"]].set_visible(False)
 
 

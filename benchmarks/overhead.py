@@ -99,10 +99,10 @@ def idle_seconds(cores: int) -> float:
         RuntimeError: When something is to be done; it is not.
     """
     plan = [sys.executable, "-m", "snakemake", "--dry-run"]
-    if (
-        "Nothing to be done"
-        not in subprocess.run(plan, cwd=ROOT, check=True, capture_output=True, text=True).stderr
-    ):
+    said = subprocess.run(
+        plan, cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ).stdout
+    if "Nothing to be done" not in said:
         raise RuntimeError("the run is not complete: finish it first")
     return snakemake_seconds("--cores", str(cores))[0]
 

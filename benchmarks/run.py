@@ -30,6 +30,7 @@ from common.files import replacing
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 RUN = [ROOT / "results" / "phantom", ROOT / "resources" / "datasets" / "phantom"]
+PARTS = ["training", "data", "overhead"]
 PACKAGES = ["torch", "numpy", "scipy", "scikit-image", "snakemake"]
 
 
@@ -63,26 +64,34 @@ def file_name(found: dict[str, Any]) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-def measured(arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
-    """Return the results of each benchmark that can be run."""
-    found = {"training": training.measure(arguments)}
-    if not arguments.training_only:
-        found["data"] = data.benchmark(arguments.images, sizes=arguments.sizes)
-        if importlib.util.find_spec("snakemake") and all(path.is_dir() for path in RUN):
-            found["overhead"] = overhead.overhead(RUN, os.cpu_count() or 1)
-    return found
+def measured(part: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return the results of a part; none where it can't be measured."""
+    if part == "training":
+        return training.measure(arguments)
+    if part == "data":
+        return data.benchmark(arguments.images, sizes=arguments.sizes)
+    if importlib.util.find_spec("snakemake") and all(path.is_dir() for path in RUN):
+        return overhead.overhead(RUN, os.cpu_count() or 1)
+    return []
 
 
-def page(found: dict[str, Any], results: dict[str, list[dict[str, Any]]]) -> str:
-    """Return the results as a page to read."""
+def title_of(found: dict[str, Any]) -> str:
+    """Return what a machine is called."""
+    return f"{found['gpu'] or found['processor']}, {found['cores']} cores"
+
+
+def page(results: dict[str, Any], name: str) -> str:
+    """Return the results as a page to read; `name` is the file of its figure, without suffix."""
     shown = {"training": training.shown, "data": data.table, "overhead": overhead.table}
-    lines = [f"# {found['gpu'] or found['processor']}, {found['cores']} cores", ""]
+    found = results["machine"]
+    lines = [f"# {title_of(found)}", ""]
     lines += [", ".join(f"{key}: {value}" for key, value in found.items()), ""]
-    lines += [f"![Training steps, and growth of time and memory]({file_name(found)}.png)"]
-    for name, part in results.items():
-        text = shown[name](part)
-        fence = [] if text.startswith("|") else ["```"]
-        lines += ["", f"## {name.capitalize()}", "", *fence, text, *fence]
+    lines += [f"![Training steps, and growth of time and memory]({name}.png)"]
+    for part in PARTS:
+        if results.get(part):
+            text = shown[part](results[part])
+            fence = [] if text.startswith("|") else ["```"]
+            lines += ["", f"## {part.capitalize()}", "", *fence, text, *fence]
     return "\n".join(lines) + "\n"
 
 
@@ -93,22 +102,24 @@ def main() -> None:
     parser.add_argument(
         "--sizes", type=int, nargs="*", default=data.GROWTH, help="images to grow to"
     )
-    parser.add_argument("--training-only", action="store_true")
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS, help="default: all")
     arguments = parser.parse_args()
-    found, results = machine(), measured(arguments)
-    text, name = page(found, results), RESULTS / file_name(found)
-    for suffix, content in (
-        (".json", json.dumps({"machine": found} | results, indent=1) + "\n"),
-        (".md", text),
-    ):
-        with replacing(name.with_name(name.name + suffix)) as path:
-            path.write_text(content, encoding="utf-8")
-    figure.draw(
-        results,
-        f"{found['gpu'] or found['processor']}, {found['cores']} cores",
-        name.with_name(name.name + ".png"),
-    )
-    print(text)
+    found = machine()
+    name = file_name(found)
+    files = {suffix: RESULTS / f"{name}.{suffix}" for suffix in ("json", "md", "png")}
+    results = {}
+    if files["json"].is_file():  # parts that are not measured now stay
+        results = json.loads(files["json"].read_text(encoding="utf-8"))
+    for part in arguments.parts:
+        results[part] = measured(part, arguments)
+        results["machine"] = found
+        contents = {"json": json.dumps(results, indent=1) + "\n", "md": page(results, name)}
+        for suffix, content in contents.items():
+            with replacing(files[suffix]) as path:
+                path.write_text(content, encoding="utf-8")
+        with replacing(files["png"]) as path:
+            figure.draw(results, title_of(found), path)
+    print(files["md"].read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":
