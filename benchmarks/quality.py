@@ -23,7 +23,7 @@ from augment_images import augmented
 from common.images import SUFFIXES, read_resized
 from common.job import Progress
 from common.noise_models import corrupt
-from common.processor import chosen_processor
+from common.processor import Processor, chosen_processor
 from common.seeds import digest, generator
 from common.training import Recipe, apply, keep_freed_memory
 from methods import autoencoder
@@ -37,7 +37,7 @@ EVERY = 20  # steps between two looks at the clock
 
 
 def arrays(folder: Path, noise: str, seed: int) -> dict[str, np.ndarray]:
-    """Return the training arrays `clean` and `noisy`, and the test images, as the workflow makes them."""
+    """Return the training arrays `clean` and `noisy`, and the test images, clean and noisy."""
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     with ThreadPoolExecutor(2) as pool:
         images = np.stack(list(pool.map(lambda path: read_resized(path, 128), paths)))
@@ -92,7 +92,9 @@ def trained_by_us(recipe: Recipe, noisy: np.ndarray, name: str) -> tuple[float, 
         count += recipe.take(step)
         if step % EVERY == EVERY - 1:
             progress.advance(EVERY)
-    return recipe.summed_error.item() / count, apply(recipe.network, noisy, recipe.processor)
+    return recipe.summed_error.item() / count, apply(
+        recipe.network, noisy, Processor(recipe.processor.device)
+    )
 
 
 def trained_by_keras(

@@ -332,6 +332,7 @@ def measure(arguments: argparse.Namespace) -> list[Result]:
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()
     device = chosen_processor(arguments.device, {"precision": "fp32"}).device
+    arguments.steps = arguments.steps or (300 if device.type == "cuda" else 5)
     limits = ceilings(device)
     results = with_floors(autoencoder_results(arguments) + unet_results(arguments), limits, device)
     return [limits, *results]
@@ -342,7 +343,9 @@ def arguments_of(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=5, help="turns that count (default: 5)")
-    parser.add_argument("--steps", type=int, default=5, help="steps a turn (default: 5)")
+    parser.add_argument(
+        "--steps", type=int, help="steps a turn (default: 5 on a CPU, 300 on a GPU)"
+    )
     parser.add_argument("--keras", metavar="PYTHON", help="interpreter with TensorFlow")
 
 
@@ -368,6 +371,7 @@ def shown(results: list[Result]) -> str:
                 "of bandwidth": f"{line['share_of_bandwidth']:.0%}"
                 if "share_of_bandwidth" in line
                 else "",
+                "s a row": f"{line['seconds_a_row']:.1f}" if "seconds_a_row" in line else "",
                 "loss": f"{line['loss']:.4f} after {line['steps']} steps",
             }
         )

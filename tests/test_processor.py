@@ -1,5 +1,6 @@
 """Where and how networks run: layout, precision, and steps that are recorded as a CUDA graph."""
 
+import gc
 from contextlib import contextmanager
 
 import numpy as np
@@ -118,6 +119,17 @@ def test_a_step_is_recorded_after_a_few_calls_and_replayed_from_then_on(monkeypa
     captured()
     captured()
     assert events == [("registered", numbers), "recording", "called", "replayed", "replayed"]
+
+    def waiting():
+        if captured.calls > EAGER_CALLS:
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+    captured = Captured(waiting, numbers)
+    for _ in range(EAGER_CALLS):
+        captured()
+    with pytest.raises(InputError, match=r"not permitted.*set capture: false"):
+        captured()
+    assert gc.isenabled()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -1,5 +1,6 @@
 """Where and how networks run. All that is chosen for speed is chosen here."""
 
+import gc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from common.devices import autocast_dtype, torch_device
-from common.job import log
+from common.job import InputError, log
 
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 EAGER_CALLS = 3  # before a capture, which wants all memory and libraries to be set up
@@ -72,22 +73,43 @@ class Captured:
     def __init__(self, function: Callable[[], None], generator: torch.Generator) -> None:
         self.function, self.generator = function, generator
         self.calls, self.graph = 0, None
+        self.stream = torch.cuda.Stream()  # the first calls are to be made beside the usual one
 
     def __call__(self) -> None:
         self.calls += 1
         if self.calls <= EAGER_CALLS:
-            stream, current = torch.cuda.Stream(), torch.cuda.current_stream()
-            stream.wait_stream(current)
-            with torch.cuda.stream(stream):
+            current = torch.cuda.current_stream()
+            self.stream.wait_stream(current)
+            with torch.cuda.stream(self.stream):
                 self.function()
-            current.wait_stream(stream)
+            current.wait_stream(self.stream)
             return
         if self.graph is None:
-            self.graph = torch.cuda.CUDAGraph()
-            self.graph.register_generator_state(self.generator)
-            with torch.cuda.graph(self.graph):  # records, and computes nothing
-                self.function()
+            self.graph = self.recorded()
         self.graph.replay()
+
+    def recorded(self) -> torch.cuda.CUDAGraph:
+        """Return the graph of a call; nothing is computed.
+
+        Raises:
+            InputError: When the function does what a graph can't record.
+        """
+        graph = torch.cuda.CUDAGraph()
+        graph.register_generator_state(self.generator)
+        # An earlier graph that is collected meanwhile would spoil the recording.
+        gc.collect()
+        gc.disable()
+        try:
+            with torch.cuda.graph(graph):
+                self.function()
+        except RuntimeError as error:
+            raise InputError(
+                f"a training step can't be recorded as a CUDA graph ({error}); "
+                "set capture: false in the method's training"
+            ) from error
+        finally:
+            gc.enable()
+        return graph
 
 
 def chosen_processor(device: str, training: Mapping[str, Any]) -> Processor:

@@ -74,7 +74,7 @@ class Recipe:
         self.prepare(step)
         chosen = torch.from_numpy(self.chosen(step))
         if len(chosen) == self.batch:
-            self.indices.copy_(chosen)
+            self.indices.copy_(chosen, non_blocking=True)  # else a GPU is waited for
             self.repeated_step()
         else:  # the last of an epoch may be smaller, and fits no graph
             whole, self.indices = self.indices, chosen.to(self.indices.device)

@@ -107,7 +107,9 @@ class UNet(nn.Module):
             x = down(x)
         x = self.bottom(x)
         for up, decode in zip(reversed(self.up), reversed(self.decoder), strict=True):
-            x = decode(pixel_shuffle(up(x), 2) + skipped.pop())
+            # In this order, since the sum takes the layout of the first, and pixel_shuffle's on a GPU
+            # is another one.
+            x = decode(skipped.pop() + pixel_shuffle(up(x), 2))
         return pixel_shuffle(self.tail(x), 2)
 
 

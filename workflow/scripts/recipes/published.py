@@ -66,12 +66,13 @@ class Published(Recipe):
         loss = error.double().square().mean().item()
         check_finite("validation loss", loss, step + 1)
         if loss < self.best_loss:
-            self.best_loss, self.best_state = loss, copied(self.network)
+            self.best_loss = loss
+            if self.settings["keep"] == "best":
+                self.best_state = copied(self.network)
         return loss
 
     def kept(self) -> State:
-        best = self.settings["keep"] == "best" and self.best_state is not None
-        return self.best_state if best else copied(self.network)
+        return self.best_state or copied(self.network)
 
     def state(self) -> State:
         return {"best_loss": self.best_loss, "best_state": self.best_state}
