@@ -36,20 +36,22 @@ TRAIN = CONFIG["datasets"]["isbi2015"]["train"]
 EVERY = 20  # steps between two looks at the clock
 
 
-def arrays(folder: Path, noise: str, seed: int) -> dict[str, np.ndarray]:
-    """Return the training arrays `clean` and `noisy`, and the test images, clean and noisy."""
+def resized(folder: Path) -> dict[str, np.ndarray]:
+    """Return the images of a folder by name, in file-name order, each of shape (128, 128)."""
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     with ThreadPoolExecutor(2) as pool:
-        images = np.stack(list(pool.map(lambda path: read_resized(path, 128), paths)))
+        images = pool.map(lambda path: read_resized(path, 128), paths)
+        return {path.stem: image for path, image in zip(paths, images, strict=True)}
+
+
+def arrays(images: dict[str, np.ndarray], noise: str, seed: int) -> dict[str, np.ndarray]:
+    """Return the training arrays `clean` and `noisy`, and the test images, clean and noisy."""
     model = CONFIG["noise"][noise]
-    names = [path.stem for path in paths]
+    training = list(images.items())[:TRAIN]
     clean = np.concatenate(
-        [
-            augmented(image, generator(seed, "augment", name))
-            for image, name in zip(images[:TRAIN], names, strict=False)
-        ]
+        [augmented(image, generator(seed, "augment", name)) for name, image in training]
     )
-    test = images[TRAIN:]
+    test = np.stack(list(images.values())[TRAIN:])
     return {
         "clean": clean.astype(np.float32),
         "noisy": corrupt(clean, model, generator(seed, "noise", noise)).astype(np.float32),
@@ -58,8 +60,14 @@ def arrays(folder: Path, noise: str, seed: int) -> dict[str, np.ndarray]:
     }
 
 
-def recipe_of(data: dict[str, np.ndarray], noise: str, seed: int, arguments: Any) -> Recipe:  # noqa: ANN401
-    """Return a training of the published auto-encoder; `arguments.precision` says in which way."""
+def recipe_of(
+    data: dict[str, np.ndarray],
+    noise: str,
+    seed: int,
+    precision: str,
+    arguments: argparse.Namespace,
+) -> Recipe:
+    """Return a training of the published auto-encoder, in a `precision` of the configuration."""
     entry = CONFIG["methods"]["autoencoder"]
     settings = {"tail": entry["tail"]} | entry["overrides"].get(noise, {})
     torch.manual_seed(digest(seed, "initialise", noise))
@@ -70,7 +78,7 @@ def recipe_of(data: dict[str, np.ndarray], noise: str, seed: int, arguments: Any
         "learning_rate": entry["training"]["learning_rate"],
         "keep": "last",
     }
-    processor = chosen_processor(arguments.device, {"precision": arguments.precision})
+    processor = chosen_processor(arguments.device, {"precision": precision})
     images = {name: data[name] for name in ("clean", "noisy")}
     return Published(
         network,
@@ -124,13 +132,13 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Return a line for each noise setting, seed and way: the loss and the mean SSIM in the end."""
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()
-    results = []
+    results, images = [], resized(arguments.images)
     for noise in arguments.noise:
         for seed in arguments.seeds:
-            data = arrays(arguments.images, noise, seed)
+            data = arrays(images, noise, seed)
             for way in arguments.ways:
-                arguments.precision = "auto" if way == "workflow" else "fp32"
-                recipe = recipe_of(data, noise, seed, arguments)
+                precision = "auto" if way == "workflow" else "fp32"
+                recipe = recipe_of(data, noise, seed, precision, arguments)
                 name = f"{noise}, seed {seed}, {way}"
                 if way == "Keras":
                     loss, denoised = trained_by_keras(recipe, data, arguments, name)

@@ -265,7 +265,7 @@ def _method_schema(schema: Config, name: str, entry: Config) -> Config:
         settings = declarations("recipes", recipe)["SETTINGS"]
         training["properties"] |= settings["properties"]
         training["required"] += settings["required"]
-        accepted["properties"] |= {"training": training}
+        accepted["properties"]["training"] = training
         del own["properties"]["inversion"]  # the recipe knows
         accepted["required"] = [*accepted["required"], "training"]
     else:

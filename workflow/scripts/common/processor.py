@@ -126,10 +126,11 @@ def chosen_processor(device: str, training: Mapping[str, Any]) -> Processor:
         training.get("layout", "channels_last"),
         place.type == "cuda" and training.get("capture", True),
     )
-    name = torch.cuda.get_device_name(place) if place.type == "cuda" else "CPU"
     log.info(
         "runs on %s: %s, %s, %s",
-        name if place.type == "cuda" else f"{name}, {torch.get_num_threads()} threads",
+        torch.cuda.get_device_name(place)
+        if place.type == "cuda"
+        else f"CPU, {torch.get_num_threads()} threads",
         "fp32" if autocast is None else "bf16",
         processor.layout,
         "CUDA graph" if processor.capture else "step by step",

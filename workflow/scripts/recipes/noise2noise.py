@@ -14,9 +14,7 @@ import torch
 from torch import nn
 from torch.nn.functional import mse_loss
 
-from common.noise_models import Noise, corrupt
-from common.processor import Processor
-from common.training import Draw
+from common.noise_models import corrupt
 from recipes.supervised import Supervised, flipped
 
 SETTINGS = {
@@ -41,18 +39,15 @@ class Noise2Noise(Supervised):
         self,
         network: nn.Module,
         images: Mapping[str, np.ndarray],
-        noise: Noise,
-        settings: Mapping[str, Any],
-        draw: Draw,
-        processor: Processor,
+        *others: Any,  # noqa: ANN401
     ) -> None:
+        # The exposures alone: the clean images are not even at hand.
+        super().__init__(network, {}, *others)
         exposures = [
-            np.stack([corrupt(image, noise, draw("exposure", n, k)) for k in range(self.EXPOSURES)])
+            [corrupt(image, self.noise, self.draw("exposure", n, k)) for k in range(self.EXPOSURES)]
             for n, image in enumerate(images["clean"])
         ]
-        # The exposures alone: the clean images are not even at hand.
-        super().__init__(network, {}, noise, settings, draw, processor)
-        self.images = {"exposures": processor.tensor(np.array(exposures))}
+        self.images = {"exposures": self.processor.tensor(np.array(exposures))}
 
     def pair(self) -> tuple[torch.Tensor, torch.Tensor]:
         pairs = flipped(self.images["exposures"][self.indices], self.rng)
