@@ -24,13 +24,14 @@ import torch
 import data
 import figure
 import overhead
+import rows
 import training
 from common.files import replacing
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 RUN = [ROOT / "results" / "phantom", ROOT / "resources" / "datasets" / "phantom"]
-PARTS = ["training", "data", "overhead"]
+PARTS = ["training", "rows", "data", "overhead"]
 PACKAGES = ["torch", "numpy", "scipy", "scikit-image", "snakemake"]
 
 
@@ -68,6 +69,8 @@ def measured(part: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the results of a part; none where it can't be measured."""
     if part == "training":
         return training.measure(arguments)
+    if part == "rows":
+        return rows.measure(arguments)
     if part == "data":
         return data.benchmark(arguments.images, sizes=arguments.sizes)
     if importlib.util.find_spec("snakemake") and all(path.is_dir() for path in RUN):
@@ -82,7 +85,10 @@ def title_of(found: dict[str, Any]) -> str:
 
 def page(results: dict[str, Any], name: str) -> str:
     """Return the results as a page to read; `name` is the file of its figure, without suffix."""
-    shown = {"training": training.shown, "data": data.table, "overhead": overhead.table}
+    shown = {
+        **{"training": training.shown, "rows": rows.shown},
+        **{"data": data.table, "overhead": overhead.table},
+    }
     found = results["machine"]
     lines = [f"# {title_of(found)}", ""]
     lines += [", ".join(f"{key}: {value}" for key, value in found.items()), ""]

@@ -10,6 +10,7 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
+import torch
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,6 +33,21 @@ def real_images() -> Path:
     if not folder:
         pytest.skip("ISBI2015_IMAGES is not set to the folder of the real images")
     return Path(folder)
+
+
+# On a GPU, with the steps recorded as a graph, as trainings run there.
+PROCESSORS = [
+    ("cpu", None),
+    ("cpu", torch.bfloat16),
+    *(
+        pytest.param(
+            "cuda",
+            autocast,
+            marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
+        )
+        for autocast in (None, torch.bfloat16)
+    ),
+]
 
 
 class Project:

@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import data
 import overhead
+import rows
 import training
 from step import run_step
 
@@ -111,3 +112,12 @@ def test_results_can_be_read(results):
     assert text.count("as plain PyTorch") == 3
     assert text.count("after 2 steps") == 3
     assert all(0 < line["share_of_peak"] < 1 for line in results if "network" in line)
+
+
+def test_whole_trainings_are_timed_a_process_each(monkeypatch):
+    noise = dict(list(rows.CONFIG["noise"].items())[:2])
+    monkeypatch.setitem(rows.CONFIG, "noise", noise)
+    results = rows.rows(2, "cpu", 1, count=80)
+    assert [line["noise"] for line in results] == list(noise)
+    assert all(0 < line["training_seconds"] < line["seconds"] for line in results)
+    assert "All 2 trainings of 2 steps" in rows.shown(results)

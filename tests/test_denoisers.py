@@ -16,6 +16,7 @@ from common.noise_models import clip_inversion, corrupt
 from common.processor import Processor
 from common.seeds import generator
 from common.training import apply, train
+from conftest import PROCESSORS
 from methods import autoencoder, dncnn, noise2noise, noise2void, unet, unet_lattice
 from recipes.noise2noise import Noise2Noise
 from recipes.noise2void import Noise2Void, with_hidden_pixels
@@ -170,12 +171,14 @@ def test_lattice_mean_weighs_the_candidates_by_the_guess():
     assert nearest == pytest.approx(0.3, abs=1e-6)
 
 
-def recipe_of(kind, steps=12, batch=4, clean=None, noise=GAUSSIAN, network=None, **settings):
+def recipe_of(
+    kind, steps=12, batch=4, clean=None, noise=GAUSSIAN, network=None, processor=CPU, **settings
+):
     clean = smooth_images(10, 16) if clean is None else clean
     training = {"steps": steps, "batch": batch, "learning_rate": 1e-3, **settings}
     torch.manual_seed(0)
     network = network or unet.build_network({"widths": [4], "blocks": 1}, noise)
-    return kind(network, {"clean": clean}, noise, training, draw, CPU)
+    return kind(network, {"clean": clean}, noise, training, draw, processor)
 
 
 def test_each_image_is_seen_once_before_any_is_seen_again():
@@ -325,6 +328,7 @@ def small_dncnn():
     return dncnn.build_network({"depth": 3, "width": 4}, GAUSSIAN)
 
 
+@pytest.mark.parametrize(("device", "autocast"), PROCESSORS)
 @pytest.mark.parametrize(
     ("kind", "build"),
     [
@@ -334,8 +338,12 @@ def small_dncnn():
         (Noise2Void, small_unet),
     ],
 )
-def test_interrupted_training_ends_bit_identical(tmp_path, monkeypatch, caplog, kind, build):
-    whole = recipe_of(kind, network=build())
+def test_interrupted_training_ends_bit_identical(
+    tmp_path, monkeypatch, caplog, kind, build, device, autocast
+):
+    monkeypatch.setattr("torch.backends.cudnn.deterministic", True)
+    processor = Processor(torch.device(device), autocast, capture=device == "cuda")
+    whole = recipe_of(kind, network=build(), processor=processor)
     done = train(whole, checkpoint=tmp_path / "none.pt", identity="test", name="test")
 
     count = []
@@ -350,13 +358,13 @@ def test_interrupted_training_ends_bit_identical(tmp_path, monkeypatch, caplog, 
         patch.setattr("common.training.Progress.advance", advance)
         with pytest.raises(Interrupted):
             train(
-                recipe_of(kind, network=build()),
+                recipe_of(kind, network=build(), processor=processor),
                 checkpoint=tmp_path / "c.pt",
                 identity="test",
                 name="test",
             )
     caplog.set_level("INFO")
-    resumed = recipe_of(kind, network=build())
+    resumed = recipe_of(kind, network=build(), processor=processor)
     rest = train(resumed, checkpoint=tmp_path / "c.pt", identity="test", name="test")
     assert "goes on after step 5" in caplog.text
     assert rest.history == done.history

@@ -12,7 +12,7 @@ from common.job import InputError
 from common.processor import EAGER_CALLS, Captured, Processor, chosen_processor
 from common.seeds import generator
 from common.training import train
-from methods import autoencoder, noise2noise, noise2void, unet, unet_lattice
+from methods import autoencoder, dncnn, noise2noise, noise2void, unet, unet_lattice
 from train_denoiser import recipe_class
 
 CPU = torch.device("cpu")
@@ -24,13 +24,14 @@ CASES = [
     (unet, SMALL, GAUSSIAN),
     (unet, SMALL, {"distribution": "poisson_gaussian", "dose": 20, "electronic": 0.1}),
     (unet_lattice, SMALL, POISSON),
+    (dncnn, {"depth": 3, "width": 4}, GAUSSIAN),
     (noise2noise, SMALL, POISSON),
     (noise2void, SMALL, GAUSSIAN),
 ]
 
 
-def trained(folder, plugin, settings, noise, processor, steps=12):
-    """Return the history and the weights of a short training; its last batch of an epoch is small."""
+def recipe_of(plugin, settings, noise, processor, steps=12):
+    """Return a short training; the published one's last batch of an epoch is small."""
     clean = generator(1, "processor").random((25, 16, 16)).astype(np.float32)
     images = {"clean": clean}
     if plugin.RECIPE == "published":
@@ -38,9 +39,14 @@ def trained(folder, plugin, settings, noise, processor, steps=12):
     torch.manual_seed(0)
     network = plugin.build_network(settings, noise)
     training = {"steps": steps, "batch": 6, "learning_rate": 3e-3, "keep": "last"}
-    recipe = recipe_class(plugin.RECIPE)(
+    return recipe_class(plugin.RECIPE)(
         network, images, noise, training, lambda *purpose: generator(2, *purpose), processor
     )
+
+
+def trained(folder, *arguments):
+    """Return the history and the weights of a short training."""
+    recipe = recipe_of(*arguments)
     done = train(recipe, checkpoint=folder / "c.pt", identity="test", name="test")
     return done.history, recipe.kept()
 
@@ -146,3 +152,24 @@ def test_recorded_steps_are_the_same_steps(tmp_path, plugin, settings, noise, au
     assert results[0][0] == results[1][0]
     for name, value in results[0][1].items():
         assert torch.equal(value, results[1][1][name])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize(("plugin", "settings", "noise"), CASES)
+def test_nothing_in_a_step_waits_for_the_gpu(plugin, settings, noise):
+    """Not when its kernels are launched one by one, and not when they are replayed."""
+    recipe = recipe_of(
+        plugin, settings, noise, Processor(torch.device("cuda"), torch.bfloat16, capture=True)
+    )
+    for step in range(EAGER_CALLS):  # the first ones set up libraries and the optimizer's state
+        recipe.take(step)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        recipe.step()
+        torch.cuda.set_sync_debug_mode("default")
+        recipe.take(4)  # records the graph, which waits
+        torch.cuda.set_sync_debug_mode("error")
+        for step in (5, 6, 8):  # not 7, the smaller batch at the end of a published epoch
+            recipe.take(step)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")

@@ -11,6 +11,7 @@ from torch.nn import functional
 from common.job import InputError
 from common.processor import Processor
 from common.training import apply, train
+from conftest import PROCESSORS
 from methods.autoencoder import AutoEncoder, build_network
 from recipes.published import Published
 from train_denoiser import training_identity
@@ -101,6 +102,7 @@ def run_training(
     network=None,
     shuffled=None,
     autocast=None,
+    device="cpu",
     identity="test",
     **changes,
 ):
@@ -114,7 +116,7 @@ def run_training(
         {},
         settings,
         lambda purpose, epoch: (shuffled or np.random.default_rng)(epoch),
-        Processor(torch.device("cpu"), autocast),
+        Processor(torch.device(device), autocast, capture=device == "cuda"),
     )
     done = train(recipe, checkpoint=folder / "checkpoint.pt", identity=identity, name="test")
     return recipe.kept(), done.history
@@ -195,10 +197,11 @@ def interrupt_training(folder: Path, monkeypatch: pytest.MonkeyPatch, **argument
             run_training(folder, **arguments)
 
 
-@pytest.mark.parametrize("autocast", [None, torch.bfloat16])
+@pytest.mark.parametrize(("device", "autocast"), PROCESSORS)
 @pytest.mark.parametrize("keep", ["last", "best"])
-def test_interrupted_training_ends_bit_identical(tmp_path, monkeypatch, autocast, keep):
-    arguments = {"steps": 27, "autocast": autocast, "keep": keep}
+def test_interrupted_training_ends_bit_identical(tmp_path, monkeypatch, device, autocast, keep):
+    monkeypatch.setattr("torch.backends.cudnn.deterministic", True)
+    arguments = {"steps": 27, "device": device, "autocast": autocast, "keep": keep}
     whole, history = run_training(tmp_path / "whole", **arguments)
     interrupt_training(tmp_path, monkeypatch, **arguments)
     epochs = []

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
 
 from common.files import replacing
 from common.job import log, run
 from common.processor import chosen_processor
 from common.seeds import digest, generator
+from common.tables import write_table
 from common.training import Recipe, keep_freed_memory, train
 
 if TYPE_CHECKING:
@@ -91,8 +91,7 @@ def main(snakemake: "snakemake") -> None:
     }
     with replacing(snakemake.output.model) as path:
         torch.save(model, path)
-    with replacing(snakemake.output.history) as path:
-        pd.DataFrame(trained.history).to_csv(path, index=False)
+    write_table(snakemake.output.history, trained.history)
     checkpoint.unlink(missing_ok=True)
 
 

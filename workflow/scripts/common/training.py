@@ -24,7 +24,8 @@ from common.processor import Processor
 
 REPORT_STEPS = 20  # steps a line of the history stands for
 CHECKPOINT_SECONDS = 30
-EVALUATION_BATCH = {"cpu": 16, "cuda": 128}  # images: what the caches hold, what fills a GPU
+# Pixels that are evaluated at once: what the caches hold, what fills a GPU.
+EVALUATED = {"cpu": 16 * 128**2, "cuda": 128 * 128**2}
 
 State = dict[str, Any]
 Draw = Callable[..., np.random.Generator]
@@ -203,7 +204,7 @@ def applied(
 ) -> torch.Tensor:
     """Return the network's output for images of shape (N, H, W), of that shape, on the device."""
     processor.ready(network).eval()
-    size = EVALUATION_BATCH[processor.device.type]
+    size = max(1, EVALUATED[processor.device.type] // (images.shape[-2] * images.shape[-1]))
     outputs = [
         processor.output(network, processor.batch(images[start : start + size])).squeeze(1)
         for start in range(0, len(images), size)
