@@ -1,8 +1,8 @@
 """Train the published auto-encoder in several ways from the same starts, and compare the SSIM in the end.
 
-The ways: the workflow's fast one, the same in fp32, and Keras (`--keras PYTHON`). For each seed all have
-the same initial weights, images, noise and order of batches. Reads the 400 real images; needs no
-Snakemake.
+The ways: the workflow's fast one, the same in fp32 or with PyTorch's Adam, and Keras (`--keras PYTHON`).
+For each seed all have the same initial weights, images, noise and order of batches. Reads the 400 real
+images; needs no Snakemake.
 """
 
 import argparse
@@ -27,12 +27,13 @@ from common.processor import Processor, chosen_processor
 from common.seeds import digest, generator
 from common.training import Recipe, apply, keep_freed_memory
 from methods import autoencoder
-from recipes.published import Published
+from recipes.published import BETAS, EPSILON, Published
 from score_images import scores
 from training import Keras
 
 CONFIG = yaml.safe_load((Path(__file__).resolve().parents[1] / "config.yaml").read_text())
 TRAIN = CONFIG["datasets"]["isbi2015"]["train"]
+WAYS = ["workflow", "fp32", "PyTorch's Adam", "Keras"]
 EVERY = 20  # steps between two looks at the clock
 
 
@@ -64,10 +65,10 @@ def recipe_of(
     data: dict[str, np.ndarray],
     noise: str,
     seed: int,
-    precision: str,
+    way: str,
     arguments: argparse.Namespace,
 ) -> Recipe:
-    """Return a training of the published auto-encoder, in a `precision` of the configuration."""
+    """Return a training of the published auto-encoder; for Keras, what it starts from."""
     entry = CONFIG["methods"]["autoencoder"]
     settings = {"tail": entry["tail"]} | entry["overrides"].get(noise, {})
     torch.manual_seed(digest(seed, "initialise", noise))
@@ -78,9 +79,11 @@ def recipe_of(
         "learning_rate": entry["training"]["learning_rate"],
         "keep": "last",
     }
+    precision = "fp32" if way in ("fp32", "Keras") else "auto"
     processor = chosen_processor(arguments.device, {"precision": precision})
     images = {name: data[name] for name in ("clean", "noisy")}
-    return Published(
+    kind = WithPyTorchsAdam if way == "PyTorch's Adam" else Published
+    return kind(
         network,
         images,
         CONFIG["noise"][noise],
@@ -88,6 +91,20 @@ def recipe_of(
         lambda *purpose: generator(seed, noise, *purpose),
         processor,
     )
+
+
+class WithPyTorchsAdam(Published):
+    """The published recipe, epsilon added after the bias correction, as PyTorch does."""
+
+    def __init__(self, *arguments: Any) -> None:  # noqa: ANN401
+        super().__init__(*arguments)
+        rate = torch.zeros((), device=self.processor.device)
+        self.optimizer = torch.optim.Adam(
+            self.network.parameters(), rate, BETAS, EPSILON, capturable=self.processor.capture
+        )
+
+    def learning_rate(self, step: int) -> float:
+        return self.settings["learning_rate"]
 
 
 def trained_by_us(recipe: Recipe, noisy: np.ndarray, name: str) -> tuple[float, np.ndarray]:
@@ -137,8 +154,7 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         for seed in arguments.seeds:
             data = arrays(images, noise, seed)
             for way in arguments.ways:
-                precision = "auto" if way == "workflow" else "fp32"
-                recipe = recipe_of(data, noise, seed, precision, arguments)
+                recipe = recipe_of(data, noise, seed, way, arguments)
                 name = f"{noise}, seed {seed}, {way}"
                 if way == "Keras":
                     loss, denoised = trained_by_keras(recipe, data, arguments, name)
@@ -166,7 +182,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, required=True, help="folder of the real images")
     parser.add_argument("--noise", nargs="+", default=["gaussian_0.2_0_1", "poisson_0.2_5"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--ways", nargs="+", default=["workflow", "fp32"], help="and Keras")
+    parser.add_argument("--ways", nargs="+", default=WAYS[:2], choices=WAYS, metavar="WAY")
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
