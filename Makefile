@@ -3,10 +3,13 @@ PYTHON ?= python3
 CORES ?= all
 BIN := .venv/bin
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
-IMAGES ?= $(ISBI2015_IMAGES)
-SOURCES = 'datasets={isbi2015: {sources: ["$(IMAGES)"]}}'
+IMAGES ?= $(value ISBI2015_IMAGES)
+export IMAGES
+# Quoted by Python, since a folder may have any name.
+QUOTED = $$($(BIN)/python -c 'import json, os; print(json.dumps(os.environ["IMAGES"], ensure_ascii=False))')
+SOURCES = "datasets={isbi2015: {sources: [$(QUOTED)]}}"
 
-.PHONY: help run test lint check-paper real methods detector bench keras phantom-page readme
+.PHONY: help run test lint verify why check-paper real methods detector bench keras phantom-page readme
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,6 +26,12 @@ lint: .venv/test ## check style and the workflow's structure
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/snakemake --lint
+
+verify: .venv/run ## compare all results with what was recorded when they were made
+	$(BIN)/python workflow/scripts/verify_results.py
+
+why: .venv/run ## say which jobs would run and why; ARGS="..." are options of snakemake
+	@$(BIN)/python workflow/scripts/explain_plan.py $(ARGS)
 
 # Forced, so that the given images are read whatever was read before.
 check-paper: .venv/run need-images ## noisy and median columns on the real images, against the published ones
@@ -42,7 +51,7 @@ detector: .venv/run need-images ## the noise of a detector, on the real images
 	$(SNAKEMAKE) --configfile detector.yaml --config dataset=isbi2015 $(SOURCES)
 
 bench: .venv/run ## all benchmarks that fit this machine, into benchmarks/results/
-	$(BIN)/python benchmarks/run.py $(if $(IMAGES),--images "$(IMAGES)") \
+	$(BIN)/python benchmarks/run.py $${IMAGES:+--images "$$IMAGES"} \
 	  $(if $(wildcard .venv-keras/run),--keras .venv-keras/bin/python)
 
 keras: .venv-keras/run ## Keras in an environment of its own, to be compared by bench
@@ -58,7 +67,7 @@ readme: run methods detector ## paste the tables of these into the pages, and co
 
 .PHONY: need-images
 need-images:
-	@test -e "$(IMAGES)" || { echo "say where the real images are: make ... IMAGES=FOLDER" >&2; exit 1; }
+	@test -e "$$IMAGES" || { echo "say where the real images are: make ... IMAGES=FOLDER" >&2; exit 1; }
 
 .venv/run: requirements.txt
 	$(PYTHON) -m venv .venv

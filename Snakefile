@@ -1,8 +1,8 @@
 import functools
+import importlib.metadata
 import sys
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 from common.configuration import (
     ConfigurationError,
     applies,
+    check_keys,
     checked,
     declarations,
     declared_by,
@@ -18,22 +19,39 @@ from common.configuration import (
     is_trained,
     is_tuned,
     label_of,
+    options_of,
     plugin_of,
     recipe_of,
     settings_of,
     uses_of,
 )
 from common.devices import wants_gpu
+from common.job import GO_ON
+from common.running import announce, belong
 from common.source_digest import source_digest
+
+belong()
+if workflow.is_main_process:
+    announce(Path(".snakemake"))
+
+CONFIG_FILES = ["config.yaml", *workflow.overwrite_configfiles]
+try:
+    check_keys(CONFIG_FILES)
+except ConfigurationError as error:
+    sys.exit(f"The configuration can't be used.\n{error}")
 
 
 configfile: "config.yaml"
 
 
 try:
-    config = checked(config)
+    config = checked(config, CONFIG_FILES)
 except ConfigurationError as error:
-    raise WorkflowError(f"The configuration can't be used.\n{error}")
+    sys.exit(f"The configuration can't be used.\n{error}")
+# For the records of jobs: what makes them again.
+config["options"] = options_of(
+    workflow.overwrite_configfiles, workflow.config_settings.config
+)
 
 
 report: "workflow/report/workflow.rst"
@@ -62,6 +80,10 @@ rule all:
         ),
         each("results/{run}/models/{noise}/{method}.pt", TRAINED),
         branch(HISTORIES, then=f"results/{config['run']}/figures/training.png"),
+
+
+onerror:
+    print(f"Not finished. When the cause is mended, {GO_ON}.")
 
 
 onsuccess:

@@ -14,6 +14,7 @@ import torch
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+SNAKEMAKE = [sys.executable, "-m", "snakemake"]
 PARTS = [
     "Snakefile",
     "config.yaml",
@@ -67,25 +68,42 @@ class Project:
             if file.is_file():
                 shutil.copy(file, folder / "resources" / file.name)
 
-    def snakemake(self, *arguments: str, cores: int = 2) -> subprocess.CompletedProcess:
-        """Run Snakemake as a user would; the output is in `stdout`."""
+    def copied(self, folder: Path) -> "Project":
+        """Return a copy of the project and of its results in another folder."""
+        copy = Project.__new__(Project)
+        copy.folder = shutil.copytree(self.folder, folder)
+        return copy
+
+    def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess:
+        """Run a command in the project's folder; the output is in `stdout`."""
         return subprocess.run(
-            [sys.executable, "-m", "snakemake", "--cores", str(cores), *arguments],
+            command,
             cwd=self.folder,
+            env=os.environ | environment,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             check=False,
         )
 
-    def succeed(self, *arguments: str) -> str:
-        done = self.snakemake(*arguments)
+    def snakemake(
+        self, *arguments: str, cores: int = 2, **environment: str
+    ) -> subprocess.CompletedProcess:
+        """Run Snakemake as a user would."""
+        return self.run(*SNAKEMAKE, "--cores", str(cores), *arguments, **environment)
+
+    def script(self, name: str, *arguments: str) -> subprocess.CompletedProcess:
+        """Run a script that is no rule's."""
+        return self.run(sys.executable, f"workflow/scripts/{name}", *arguments)
+
+    def succeed(self, *arguments: str, **environment: str) -> str:
+        done = self.snakemake(*arguments, **environment)
         assert done.returncode == 0, done.stdout
         return done.stdout
 
-    def planned(self, *arguments: str) -> set[tuple[str, ...]]:
+    def planned(self, *arguments: str, **environment: str) -> set[tuple[str, ...]]:
         """Return the planned jobs: rule, and the values of `noise`, `method`, `part` if it has them."""
-        text = self.succeed("--dry-run", *arguments)
+        text = self.succeed("--dry-run", *arguments, **environment)
         jobs, rule, found = set(), None, {}
         for line in [*text.splitlines(), "rule end:"]:
             words = line.split()
@@ -125,9 +143,9 @@ def project(tmp_path: Path) -> Project:
     return project
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A copy of the project with a tiny configuration that was run to the end."""
+    """A copy of the project with a tiny configuration that was run to the end. Not to be changed."""
     project = Project(tmp_path_factory.mktemp("finished"))
     project.edit_config(tiny)
     project.edit_config(lambda config: config.update(select={"noise": TWO_NOISES}))

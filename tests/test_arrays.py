@@ -11,6 +11,7 @@ import corrupt_images
 import denoise_images
 import split_images
 from common.arrays import StoredImages, write_images
+from common.job import InputError
 from common.noise_models import clipped_mean, corrupt
 from common.seeds import generator
 from common.tables import read_table, write_table
@@ -65,7 +66,7 @@ def test_a_failure_on_the_way_replaces_nothing(stored):
 
 def test_a_cut_file_is_refused(stored):
     stored.write_bytes(stored.read_bytes()[:-1])
-    with pytest.raises(ValueError):
+    with pytest.raises(InputError, match=r"images.npy can.t be read"):
         StoredImages(stored)
 
 

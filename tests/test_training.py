@@ -1,5 +1,8 @@
 """The published network and its training, exactly."""
 
+import pickle
+import re
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ from torch.nn import functional
 
 from common.job import InputError
 from common.processor import Processor
-from common.training import apply, train
+from common.training import apply, forget, train
 from conftest import PROCESSORS
 from methods.autoencoder import AutoEncoder, build_network
 from recipes.published import Published
@@ -225,12 +228,63 @@ def test_checkpoint_of_another_training_is_not_used(tmp_path, monkeypatch, caplo
     assert "is of another training" in caplog.text
 
 
-def test_broken_checkpoint_is_not_used(tmp_path, caplog):
-    whole, _ = run_training(tmp_path / "whole", steps=7)
-    (tmp_path / "checkpoint.pt").write_bytes(b"not a checkpoint")
-    again, _ = run_training(tmp_path, steps=7)
+@pytest.mark.parametrize("damage", ["cut", "bit", "pickle", "empty"])
+def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch, caplog, damage):
+    caplog.set_level("INFO")
+    whole, history = run_training(tmp_path / "whole", steps=27)
+    interrupt_training(tmp_path, monkeypatch, steps=27)
+    checkpoint = tmp_path / "checkpoint.pt"
+    content = checkpoint.read_bytes()
+    middle = len(content) // 2
+    checkpoint.write_bytes(
+        {
+            "cut": content[:middle],
+            "bit": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+            "pickle": pickle.dumps(SystemExit),
+            "empty": b"",
+        }[damage]
+    )
+    again, rest = run_training(tmp_path, steps=27)
+    assert "checkpoint.pt can't be read" in caplog.text
+    assert "the checkpoint before it is used" in caplog.text
+    assert "goes on after step 12" in caplog.text  # 13 steps were done
+    assert rest == history
     assert all(torch.equal(whole[key], again[key]) for key in whole)
-    assert "can't be read" in caplog.text
+
+
+def test_without_any_sound_checkpoint_training_starts_anew(tmp_path, monkeypatch, caplog):
+    whole, _ = run_training(tmp_path / "whole", steps=27)
+    interrupt_training(tmp_path, monkeypatch, steps=27)
+    for path in (tmp_path / "checkpoint.pt", tmp_path / ".checkpoint.before.pt"):
+        path.write_bytes(path.read_bytes()[:-1000])
+    again, _ = run_training(tmp_path, steps=27)
+    assert all(torch.equal(whole[key], again[key]) for key in whole)
+    assert caplog.text.count("can't be read") == 2
+
+
+def test_checkpoints_are_saved_at_once_and_every_half_minute(tmp_path, monkeypatch):
+    clock, saved = [0.0], []
+    monkeypatch.setattr("common.training.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(
+        "common.training.save_tensors", lambda path, content: saved.append(clock[0])
+    )
+
+    class Slow(Gain):
+        def forward(self, x):
+            clock[0] += 0.5
+            return super().forward(x)
+
+    run_training(tmp_path, steps=201, network=Slow())
+    assert saved[0] < 20
+    assert all(0 < later - sooner < 32 for sooner, later in pairwise(saved))
+    assert clock[0] - saved[-1] < 32
+
+
+def test_forgotten_checkpoints_are_gone(tmp_path, monkeypatch):
+    interrupt_training(tmp_path, monkeypatch)
+    assert len(list(tmp_path.iterdir())) == 2
+    forget(tmp_path / "checkpoint.pt")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_identity_is_of_the_settings_and_the_images():
@@ -252,13 +306,62 @@ def test_best_model_is_kept_on_request(tmp_path):
     assert np.square(error).mean() == pytest.approx(min(losses), rel=1e-5)
 
 
-def test_diverged_training_says_where(tmp_path):
-    class Broken(Gain):
-        def forward(self, x):
-            return super().forward(x) * float("nan")
+class FailsLater(Gain):
+    """Sound for as many steps as it is told; then multiplied by `factor`."""
 
-    with pytest.raises(InputError, match="step 5"):
-        run_training(tmp_path, network=Broken())
+    def __init__(self, steps: int, factor: float) -> None:
+        super().__init__()
+        self.left, self.factor = steps, factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.left -= self.training
+        return super().forward(x) * (self.factor if self.left < 0 else 1)
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf"), 1e6])
+def test_diverged_training_says_where_and_keeps_the_last_good_weights(
+    tmp_path, monkeypatch, factor
+):
+    sound, _ = run_training(tmp_path / "sound", steps=8, network=Gain())
+    monkeypatch.setattr("common.training.CHECKPOINT_SECONDS", -1)
+    with pytest.raises(InputError, match=r"at step 10: training diverged; a smaller") as caught:
+        run_training(tmp_path, network=FailsLater(8, factor))
+    found = re.search(r"The weights of step (\d+) are in (\S+), as `network`", str(caught.value))
+    saved = torch.load(found[2], weights_only=True)
+    assert saved["network"]["gain"].isfinite().all()
+    if not np.isfinite(factor):
+        assert int(found[1]) == 8
+        assert torch.equal(saved["network"]["gain"], sound["gain"])
+
+
+def test_training_that_is_broken_from_the_start_says_so(tmp_path):
+    with pytest.raises(InputError, match="the loss is nan at step 5: training diverged") as caught:
+        run_training(tmp_path, network=FailsLater(0, float("nan")))
+    assert "The weights" not in str(caught.value)
+
+
+def test_a_bad_start_is_no_divergence(tmp_path):
+    network = Gain()
+    network.gain.data.fill_(3)
+    _, history = run_training(tmp_path, steps=10, network=network)
+    assert history[0]["loss"] > 1
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), ["on the GPU", "`batch`", "device: cpu"]),
+        (MemoryError(), ["`batch`"]),
+    ],
+)
+def test_out_of_memory_says_what_to_set(tmp_path, error, words):
+    class Large(Gain):
+        def forward(self, x):
+            raise error
+
+    with pytest.raises(InputError, match=r"out of memory .*with a batch of 4 images") as caught:
+        run_training(tmp_path, network=Large())
+    assert all(word in str(caught.value) for word in words)
 
 
 def test_mixed_precision_trains_as_well(tmp_path):

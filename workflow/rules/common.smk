@@ -7,6 +7,15 @@ what depends on it and nothing else.
 # Many jobs run the same code, which does not change while they are planned.
 source_digest = functools.cache(source_digest)
 
+
+def packages(*names):
+    """Return the versions of packages, as far as results depend on them: without patch releases."""
+    return {
+        name: ".".join(importlib.metadata.version(name).split(".")[:2])
+        for name in names
+    }
+
+
 SELECTED = config["select"]
 TRAINED = [method for method in SELECTED["methods"] if is_trained(config, method)]
 TUNED = [method for method in SELECTED["methods"] if is_tuned(config, method)]
@@ -69,6 +78,10 @@ def method_code(script):
         noise_code(wildcards),
         *(["common/inference.py"] if is_trained(config, wildcards.method) else []),
     )
+
+
+def method_packages(wildcards):
+    return packages("torch" if is_trained(config, wildcards.method) else "scikit-image")
 
 
 def training_code(wildcards):

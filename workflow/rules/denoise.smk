@@ -30,6 +30,7 @@ rule train_denoiser:
         device=config["device"],
         checkpoint="results/{run}/checkpoints/{noise}/{method}.pt",
         code=training_code,
+        packages=packages("torch"),
     script:
         "../scripts/train_denoiser.py"
 
@@ -53,6 +54,7 @@ rule tune_method:
         noise=lookup(dpath="noise/{noise}", within=config),
         seed=config["seed"],
         code=method_code("tune_method.py"),
+        packages=packages("scikit-image"),
     script:
         "../scripts/tune_method.py"
 
@@ -88,5 +90,6 @@ rule denoise_images:
             config["device"] if is_trained(config, wildcards.method) else None
         ),
         code=method_code("denoise_images.py"),
+        packages=method_packages,
     script:
         "../scripts/denoise_images.py"

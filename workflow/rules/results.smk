@@ -25,6 +25,7 @@ rule score_images:
         "../envs/workflow.yaml"
     params:
         code=source_digest("score_images.py"),
+        packages=packages("scikit-image"),
     script:
         "../scripts/score_images.py"
 

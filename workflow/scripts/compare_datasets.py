@@ -16,6 +16,7 @@ from PIL import Image
 from scipy.ndimage import median_filter, uniform_filter
 from skimage.util import montage
 
+from common.arrays import load_images
 from common.files import replacing
 from common.job import run
 from common.noise_models import corrupt
@@ -297,7 +298,7 @@ def page(
 
 def main(snakemake: "snakemake") -> None:
     """Compare the two sets of images, draw the figures and write the page."""
-    phantom, real = np.load(snakemake.input.phantom), np.load(snakemake.input.real)
+    phantom, real = load_images(snakemake.input.phantom), load_images(snakemake.input.real)
     published = yaml.safe_load(Path(snakemake.input.published).read_text(encoding="utf-8"))
     settings, first = snakemake.params, snakemake.params.first_test
     table = hardness(phantom[first:], settings.noise, published, settings.seed)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import matplotlib
 import numpy as np
 
+from common.arrays import load_images
 from common.files import replacing
 from common.job import run
 from common.noise_models import described
@@ -94,7 +95,7 @@ def example_figure(
 
 def main(snakemake: "snakemake") -> None:
     params = snakemake.params
-    clean = np.load(snakemake.input.clean, mmap_mode="r")
+    clean = load_images(snakemake.input.clean, mmap_mode="r")
     chosen = fixed_examples(len(clean))
     ids = ids_of("test", snakemake.input.split)
     names = [ids[index] for index in chosen]
@@ -111,7 +112,7 @@ def main(snakemake: "snakemake") -> None:
     columns = {"ground truth": clean[chosen]}
     similarity = {}
     for method, heading in headings.items():
-        columns[heading] = np.load(images[method], mmap_mode="r")[chosen]
+        columns[heading] = load_images(images[method], mmap_mode="r")[chosen]
         similarity[heading] = [scores[method][index] for index in chosen]
 
     title = f"{params.kind} ({params.dataset}): {heading_of(params.noise)}"

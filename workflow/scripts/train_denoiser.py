@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from common.files import replacing
+from common.arrays import load_images
 from common.job import log, run
 from common.processor import chosen_processor
 from common.seeds import digest, generator
 from common.tables import write_table
-from common.training import Recipe, keep_freed_memory, train
+from common.tensors import save_tensors
+from common.training import Recipe, forget, keep_freed_memory, train
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -43,7 +44,7 @@ def main(snakemake: "snakemake") -> None:
     torch.set_num_threads(training["threads"])
     keep_freed_memory()
     processor = chosen_processor(params.device, training)
-    images = {name: np.load(path) for name, path in snakemake.input.items()}
+    images = {name: load_images(path) for name, path in snakemake.input.items()}
 
     torch.manual_seed(digest(params.seed, "initialise", noise, method))
     plugin = importlib.import_module(f"methods.{params.plugin}")
@@ -89,10 +90,9 @@ def main(snakemake: "snakemake") -> None:
             "training_seconds": trained.seconds,
         },
     }
-    with replacing(snakemake.output.model) as path:
-        torch.save(model, path)
+    save_tensors(snakemake.output.model, model)
     write_table(snakemake.output.history, trained.history)
-    checkpoint.unlink(missing_ok=True)
+    forget(checkpoint)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from common.arrays import load_images
 from common.files import replacing
 from common.job import Progress, log, run
 from common.noise_models import Noise, clip_inversion, corrupt
@@ -90,7 +91,7 @@ def at_the_end(best: Mapping[str, Any], grid: Grid) -> list[str]:
 
 def main(snakemake: "snakemake") -> None:
     params, name = snakemake.params, snakemake.wildcards.noise
-    images = np.load(snakemake.input.images, mmap_mode="r")
+    images = load_images(snakemake.input.images, mmap_mode="r")
     chosen = validation_images(len(images))
     clean = np.asarray(images[chosen], np.float64)
     noisy = np.stack(

@@ -7,11 +7,13 @@ for as long as it lives: a whole file, once all of it was touched.
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from common.files import replacing
+from common.job import InputError
 
 
 class StoredImages:
@@ -25,12 +27,12 @@ class StoredImages:
         dtype: Type of the values.
 
     Raises:
-        ValueError: When the file is no `.npy` file, or shorter than it says.
+        InputError: When the file is no `.npy` file, or shorter than it says.
     """
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
-        header = np.load(self._path, mmap_mode="r")  # reads no image
+        header = load_images(self._path, mmap_mode="r")  # reads no image
         self.shape, self.dtype, self._offset = header.shape, header.dtype, header.offset
 
     def __len__(self) -> int:
@@ -48,6 +50,24 @@ class StoredImages:
             for start in range(0, len(self), size):
                 shape = (min(size, len(self) - start), *self.shape[1:])
                 yield np.fromfile(file, self.dtype, math.prod(shape)).reshape(shape)
+
+
+def load_images(path: str | Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray:
+    """Return the array of an `.npy` file, whole or mapped.
+
+    Raises:
+        InputError: When the file is damaged, or would run code.
+    """
+    try:
+        array = np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+        if isinstance(array, np.ndarray):
+            return array
+        raise ValueError("it holds several arrays")
+    except (ValueError, EOFError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"{path} can't be read ({reason}): delete it and run the same command again"
+        ) from error
 
 
 def write_images(

@@ -4,8 +4,9 @@ import ast
 import contextlib
 import copy
 import functools
+import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,18 @@ class ConfigurationError(Exception):
     """The configuration cannot be used. The message names each key and what is allowed."""
 
 
-def checked(config: Mapping[str, Any]) -> Config:
+def checked(config: Mapping[str, Any], files: Iterable[str | Path] = ()) -> Config:
     """Return a checked copy of `config` in which `run` and `select` are filled in.
 
     `{dataset}` in `run` stands for the name of the data set.
     Numbers and truth values that arrive as text, as nested ones do from the command line, are
-    read as what they plainly are.
+    read as what they plainly are. Methods and the like are in the order of the files, whatever was given
+    on the command line; settings within them are in alphabetical order. So a value that is given
+    again in another place changes nothing.
+
+    Args:
+        config: What Snakemake has merged.
+        files: The files that it is from.
 
     Raises:
         ConfigurationError: Naming every key that is wrong, its value and what is allowed.
@@ -60,10 +67,70 @@ def checked(config: Mapping[str, Any]) -> Config:
         schema = schema_of(config)
         _read_text_values(schema, config)
         _raise_any(schema, config)
+    config = _ordered(config, files)
     config.setdefault("run", config["dataset"])
     _fill_selection(config)
     _check_together(config)
     return config
+
+
+def _ordered(config: Config, files: Iterable[str | Path]) -> Config:
+    """Return the configuration in an order that does not depend on where a value was given."""
+    contents = [yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {} for file in files]
+    result = _alphabetical(config)
+    for part in ("datasets", "noise", "methods"):
+        names = [str(name) for content in contents for name in content.get(part) or {}]
+        order = dict.fromkeys([*names, *config[part]])
+        result[part] = {name: result[part][name] for name in order if name in config[part]}
+    return result
+
+
+def _alphabetical(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, dict):
+        return {key: _alphabetical(value[key]) for key in sorted(value)}
+    return value
+
+
+def check_keys(files: Iterable[str | Path]) -> None:
+    """Refuse configuration files that give a key twice: YAML takes the last one silently.
+
+    Raises:
+        ConfigurationError: Naming the file, the key and the lines.
+    """
+    for file in files:
+        try:
+            yaml.load(Path(file).read_text(encoding="utf-8"), Loader=_UniqueKeys)
+        except FileNotFoundError:
+            raise ConfigurationError(f"{file}: there is no such file") from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"{file}: {error}") from error
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Refuse equal keys, before those of a merge (`<<`), which may be overridden, are among them."""
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                line = key.start_mark.line + 1
+                if key.value in lines:
+                    raise yaml.YAMLError(
+                        f"{key.value} is given in line {lines[key.value]} and again in line {line}; "
+                        "keep one"
+                    )
+                lines[key.value] = line
+        super().flatten_mapping(node)
+
+
+def options_of(files: Iterable[Path], settings: Mapping[str, Any]) -> list[str]:
+    """Return the options that give Snakemake configuration files and settings."""
+    here = Path.cwd()
+    files = [str(f.relative_to(here) if f.is_relative_to(here) else f) for f in files]
+    values = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()]
+    return [
+        *(["--configfile", *files] if files else []),
+        *(["--config", *values] if values else []),
+    ]
 
 
 def plugin_of(config: Config, method: str) -> str:
@@ -347,22 +414,39 @@ def _messages(error: ValidationError) -> Iterator[str]:
             for name in wanted:
                 if name not in value:
                     yield f"{'.'.join([*path, name])}: missing"
-        case "enum":
-            yield f"{key}: {value!r} is not allowed; allowed: {', '.join(map(str, wanted))}"
-        case "type":
-            yield f"{key}: {value!r} is not allowed; allowed: a value of type {wanted}"
-        case "minimum":
-            yield f"{key}: {value} is not allowed; allowed: {wanted} or more"
-        case "maximum":
-            yield f"{key}: {value} is not allowed; allowed: {wanted} or less"
-        case "exclusiveMinimum":
-            yield f"{key}: {value} is not allowed; allowed: more than {wanted}"
         case "oneOf":
             yield f"{key}: either `subjects` (rendered) or `sources` (read) is needed"
-        case "pattern" | "not":
-            yield f"{key}: {value!r} is not allowed; allowed: {error.schema['description']}"
         case _:
-            yield f"{key}: {error.message}"
+            allowed = _allowed(error)
+            yield (
+                f"{key}: {value!r} is not allowed; allowed: {allowed}"
+                if allowed
+                else (f"{key}: {error.message}")
+            )
+
+
+def _allowed(error: ValidationError) -> str | None:
+    """Say what is allowed in place of a wrong value, if these are words for it."""
+    wanted = error.validator_value
+    match error.validator:
+        case "enum":
+            return ", ".join(map(str, wanted))
+        case "type":
+            return f"a value of type {wanted}"
+        case "minimum":
+            return f"{wanted} or more"
+        case "maximum":
+            return f"{wanted} or less"
+        case "exclusiveMinimum":
+            return f"more than {wanted}"
+        case "minItems" | "minProperties":
+            return f"at least {wanted} {'entry' if wanted == 1 else 'entries'}"
+        case "maxItems":
+            return f"at most {wanted} entries"
+        case "uniqueItems":
+            return "each entry once"
+        case _:
+            return error.schema.get("description")
 
 
 def _fill_selection(config: Config) -> None:

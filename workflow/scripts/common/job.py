@@ -1,15 +1,30 @@
 """What every job does around its work: log, report progress, fail with a clear message."""
 
+import errno
 import logging
 import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from common.provenance import write_record
+from common.running import end_with_owner
+
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake as Snakemake
 
 log = logging.getLogger("workflow")
+GO_ON = "run the same command again: it goes on where it stopped"
+# What a user can do about errors of the operating system.
+REMEDIES = {
+    errno.ENOSPC: f"free some space, and {GO_ON}",
+    errno.EDQUOT: f"free some of your quota, and {GO_ON}",
+    errno.EROFS: f"make the folder writable, and {GO_ON}",
+    errno.EACCES: f"change the permissions, and {GO_ON}",
+    errno.EPERM: f"change the permissions, and {GO_ON}",
+    errno.ENOENT: f"if it was removed meanwhile, {GO_ON}",
+    errno.EIO: f"the disk may be failing; copy what you need, and {GO_ON}",
+}
 
 
 class InputError(Exception):
@@ -19,9 +34,11 @@ class InputError(Exception):
 def run(main: Callable[["Snakemake"], None], snakemake: "Snakemake") -> None:
     """Run a script's `main` with its messages going to the job's log file and to the terminal.
 
-    An `InputError` ends the job with its message alone; any other exception keeps its traceback,
-    which is written to the log file too.
+    An `InputError` ends the job with its message alone, and so does an error of the operating system that
+    a user can do something about; any other exception keeps its traceback, which is written to the log
+    file too. A job that succeeds leaves a record, see `common.provenance`.
     """
+    end_with_owner()
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     handlers += [logging.FileHandler(path, mode="w") for path in snakemake.log]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
@@ -29,8 +46,19 @@ def run(main: Callable[["Snakemake"], None], snakemake: "Snakemake") -> None:
     started = time.monotonic()
     try:
         main(snakemake)
+        write_record(snakemake)
     except InputError as error:
         log.error("%s: %s", name, error)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        log.error("%s: interrupted; %s", name, GO_ON)
+        sys.exit(130)
+    except OSError as error:
+        if error.errno not in REMEDIES:
+            log.exception("%s failed", name)
+            sys.exit(1)
+        place = error.filename or ", ".join(map(str, snakemake.output))
+        log.error("%s: %s: %s; %s", name, place, error.strerror, REMEDIES[error.errno])
         sys.exit(1)
     except Exception:
         log.exception("%s failed", name)

@@ -6,8 +6,9 @@ optimizer, and which weights are kept.
 
 import contextlib
 import ctypes
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,15 @@ import torch
 from torch import nn
 
 from common.device_random import DeviceGenerator
-from common.files import replacing
 from common.job import InputError, Progress, log
 from common.noise_models import Noise
 from common.processor import Processor
+from common.tensors import load_tensors, save_tensors
 
 REPORT_STEPS = 20  # steps a line of the history stands for
+# Images are in [0, 1]: no image whatever has a larger squared error, unless it leaves that range, as what
+# an untrained network makes may.
+LARGEST_ERROR = 1.0
 CHECKPOINT_SECONDS = 30
 # Pixels that are evaluated at once: what the caches hold, what fills a GPU.
 EVALUATED = {"cpu": 16 * 128**2, "cuda": 128 * 128**2}
@@ -160,7 +164,8 @@ def train(recipe: Recipe, *, checkpoint: Path, identity: str, name: str) -> Prog
 
     Args:
         recipe: Says what a step is.
-        checkpoint: File to save progress in about every 30 seconds; deleted by the caller.
+        checkpoint: File to save progress in, first after 20 steps and then about every 30 seconds. The
+            one before is kept beside it. The caller deletes both by `forget`.
         identity: What a checkpoint must carry to be gone on from.
         name: What the training is called in messages.
 
@@ -171,7 +176,7 @@ def train(recipe: Recipe, *, checkpoint: Path, identity: str, name: str) -> Prog
         steps that have one, else None).
 
     Raises:
-        InputError: When the loss is no longer finite.
+        InputError: When training diverges, or memory does not suffice.
     """
     clock = time.process_time if recipe.processor.device.type == "cpu" else time.monotonic
     state = _resumed(checkpoint, identity, recipe) or Progressed(identity)
@@ -182,20 +187,28 @@ def train(recipe: Recipe, *, checkpoint: Path, identity: str, name: str) -> Prog
 
     while state.step < recipe.steps:
         step = state.step
-        count = recipe.take(step)
+        with _enough_memory(recipe):
+            count = recipe.take(step)
+            validation_loss = recipe.validation_loss(step)
         state.step += 1
         state.images += count
         state.summed_images += count
         last = state.step == recipe.steps
-        validation_loss = recipe.validation_loss(step)
         if state.step % REPORT_STEPS == 0 or validation_loss is not None or last:
-            _report(state, recipe, validation_loss)
+            _report(state, recipe, validation_loss, checkpoint)
         progress.advance(note=f"loss {state.history[-1]['loss']:.5f}" if state.history else "")
         state.seconds = clock() - started
-        if time.monotonic() - saved > CHECKPOINT_SECONDS and not last:
+        due = state.step == REPORT_STEPS or time.monotonic() - saved > CHECKPOINT_SECONDS
+        if due and not last and _is_finite(recipe):
             _save(checkpoint, state, recipe)
             saved = time.monotonic()
     return state
+
+
+def forget(checkpoint: Path) -> None:
+    """Delete a checkpoint, and the one before it."""
+    for path in _candidates(checkpoint):
+        path.unlink(missing_ok=True)
 
 
 @torch.no_grad()
@@ -222,15 +235,6 @@ def copied(network: nn.Module) -> State:
     return {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
 
 
-def check_finite(what: str, loss: float, step: int) -> None:
-    """Raise an InputError that says what to change if a loss is not a finite number."""
-    if not np.isfinite(loss):
-        raise InputError(
-            f"the {what} is {loss} at step {step}: training diverged; "
-            "a smaller learning_rate or precision: fp32 may help"
-        )
-
-
 def keep_freed_memory() -> None:
     """Let the C library keep freed memory for the next step instead of handing it back.
 
@@ -244,9 +248,13 @@ def keep_freed_memory() -> None:
         libc.mallopt(trim_threshold, 2**31 - 1)
 
 
-def _report(state: Progressed, recipe: Recipe, validation_loss: float | None) -> None:
+def _report(
+    state: Progressed, recipe: Recipe, validation_loss: float | None, checkpoint: Path
+) -> None:
     loss = recipe.summed_error.item() / state.summed_images
-    check_finite("loss", loss, state.step)
+    for what, value in (("loss", loss), ("validation_loss", validation_loss)):
+        if value is not None and _has_diverged(value, [line[what] for line in state.history]):
+            raise InputError(_divergence(what.replace("_", " "), value, state.step, checkpoint))
     state.history.append(
         {
             "step": state.step,
@@ -260,6 +268,50 @@ def _report(state: Progressed, recipe: Recipe, validation_loss: float | None) ->
     state.summed_images = 0
 
 
+def _has_diverged(loss: float, before: list[float | None]) -> bool:
+    """Say whether a loss, after those before it, shows that training will come to nothing."""
+    lowest = min((value for value in before if value is not None), default=math.inf)
+    return not math.isfinite(loss) or loss > max(LARGEST_ERROR, 2 * lowest)
+
+
+def _divergence(what: str, loss: float, step: int, checkpoint: Path) -> str:
+    """Say that a training diverged, what to change, and where its last good weights are."""
+    message = (
+        f"the {what} is {loss:.4g} at step {step}: training diverged; "
+        "a smaller learning_rate or precision: fp32 may help"
+    )
+    for path in _candidates(checkpoint):
+        with contextlib.suppress(InputError, FileNotFoundError):
+            good = load_tensors(path)["progressed"]["step"]
+            return f"{message}. The weights of step {good} are in {path}, as `network`"
+    return message
+
+
+@contextlib.contextmanager
+def _enough_memory(recipe: Recipe) -> Iterator[None]:
+    """Say what to change when memory does not suffice."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        on_gpu = isinstance(error, torch.OutOfMemoryError)
+        raise InputError(
+            f"out of memory {'on the GPU' if on_gpu else ''} with a batch of {recipe.batch} images: "
+            "set a smaller `batch` in the method's training"
+            + (", or device: cpu; other programs on the GPU may take its memory" if on_gpu else "")
+        ) from error
+
+
+def _is_finite(recipe: Recipe) -> bool:
+    """Say whether training is sound so far; a checkpoint that is not would be of no use."""
+    values = [*recipe.network.state_dict().values(), recipe.summed_error]
+    return all(bool(value.isfinite().all()) for value in values)
+
+
+def _candidates(checkpoint: Path) -> list[Path]:
+    """Return the files that may hold a checkpoint, the newest first."""
+    return [checkpoint, checkpoint.with_name(f".{checkpoint.stem}.before{checkpoint.suffix}")]
+
+
 def _save(path: Path, state: Progressed, recipe: Recipe) -> None:
     content = {
         "progressed": asdict(state),
@@ -268,27 +320,31 @@ def _save(path: Path, state: Progressed, recipe: Recipe) -> None:
         "summed_error": recipe.summed_error,
         "recipe": recipe.state(),
     }
-    with replacing(path) as temporary:
-        torch.save(content, temporary)
+    newest, before = _candidates(path)
+    if newest.exists():
+        newest.replace(before)
+    save_tensors(newest, content)
 
 
-def _resumed(path: Path, identity: str, recipe: Recipe) -> Progressed | None:
-    """Load a checkpoint of the same training; say so and return None when it can't be used."""
-    if not path.exists():
-        return None
-    try:
-        content = torch.load(path, weights_only=True, map_location="cpu")
-        state = Progressed(**content["progressed"])
-    except Exception as error:
-        log.warning("%s can't be read (%s): the training starts again", path, error)
-        return None
-    if state.identity != identity:
-        log.info("%s is of another training: this one starts at the beginning", path)
-        return None
-    recipe.network.load_state_dict(content["network"])
-    recipe.optimizer.load_state_dict(content["optimizer"])
-    group = recipe.optimizer.param_groups[0]
-    group["lr"] = group["lr"].to(recipe.processor.device)  # loading leaves it on the CPU
-    recipe.summed_error.copy_(content["summed_error"])
-    recipe.restore(content["recipe"])
-    return state
+def _resumed(checkpoint: Path, identity: str, recipe: Recipe) -> Progressed | None:
+    """Load the newest checkpoint of this training that can be read, or return None."""
+    for path in _candidates(checkpoint):
+        try:
+            content = load_tensors(path)
+            state = Progressed(**content["progressed"])
+        except FileNotFoundError:
+            continue
+        except (InputError, KeyError, TypeError) as error:
+            log.warning("%s: the checkpoint before it is used, if there is one", error)
+            continue
+        if state.identity != identity:
+            log.info("%s is of another training: not used", path)
+            continue
+        recipe.network.load_state_dict(content["network"])
+        recipe.optimizer.load_state_dict(content["optimizer"])
+        group = recipe.optimizer.param_groups[0]
+        group["lr"] = group["lr"].to(recipe.processor.device)  # loading leaves it on the CPU
+        recipe.summed_error.copy_(content["summed_error"])
+        recipe.restore(content["recipe"])
+        return state
+    return None

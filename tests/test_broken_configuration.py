@@ -1,0 +1,294 @@
+"""Each constraint of the configuration broken, alone and in pairs: refused in words, never a traceback."""
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from common.configuration import (
+    ConfigurationError,
+    _complete_schema,
+    check_keys,
+    checked,
+    merged,
+)
+from conftest import Project
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = [ROOT / "config.yaml", ROOT / "methods.yaml"]
+VALID: dict[str, Any] = {}
+for file in FILES:
+    VALID = merged(VALID, yaml.safe_load(file.read_text()))
+# One of each kind.
+NOISES = ["gaussian_0.1_0_1", "poisson_0.2_1"]
+METHODS = ["autoencoder", "median", "unet", "tuned_median", "unet+lattice", "noise2void", "dncnn"]
+VALID["noise"] = {name: VALID["noise"][name] for name in NOISES}
+VALID["methods"] = {name: VALID["methods"][name] for name in METHODS}
+for entry in VALID["methods"].values():
+    entry.pop("only", None)
+VALID["run"], VALID["select"] = "trial", {"noise": ["poisson_0.2_1"], "methods": ["median", "unet"]}
+VALID["methods"]["median"] |= {"default": True, "inversion": False, "only": ["poisson_0.2_1"]}
+VALID["methods"]["unet"]["training"] |= {
+    "layout": "contiguous",
+    "capture": True,
+    "loss": "similarity",
+}
+GONE = ...
+
+WRONG = {
+    "integer": ["many", "", "3 pixels", 1.5, "1.5", None, True, [], {}, [3], math.nan, "1e400"],
+    "number": ["many", "", None, False, [], {}, math.nan, math.inf, "nan", "-inf"],
+    "boolean": ["perhaps", 3, None, [], "1"],
+    "string": [None, [], {}, ["a"]],
+    "array": ["a", 3, None, {}, True],
+    "object": ["a", 3, None, [], True],
+}
+# What would leave its folder, reach a shell, or be taken for an option or for two lines.
+NAMES = [
+    "",
+    "a b",
+    "-rf",
+    "../up",
+    "a/b",
+    "a\\b",
+    "a\nb",
+    "a\n",
+    "'",
+    '"',
+    "$(x)",
+    "ä",
+    ".",
+    "a" * 101,
+]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A change that makes the configuration wrong, and what the message must have."""
+
+    path: tuple[str | int, ...]
+    value: Any
+    words: tuple[str, ...]
+
+    def apply(self, config: dict[str, Any]) -> None:
+        """Make the change.
+
+        Raises:
+            KeyError, IndexError, TypeError: When another change has removed the place.
+        """
+        *parents, key = self.path
+        holder: Any = config
+        for parent in parents:
+            holder = holder[parent]
+        if self.value is GONE:
+            del holder[key]
+        elif isinstance(holder, list) and not 0 <= key < len(holder):
+            raise IndexError
+        elif not isinstance(holder, list | dict):
+            raise TypeError
+        else:
+            holder[key] = copy.deepcopy(self.value)
+
+
+def faults(schema: dict[str, Any], value: Any, path: tuple[str | int, ...]) -> Iterator[Fault]:
+    """Yield a fault for each constraint of a schema, and of what is in the value."""
+    name = ".".join(map(str, path))
+
+    def wrong(bad: Any) -> Fault:
+        return Fault(path, bad, (f"{name}: ", "is not allowed; allowed: "))
+
+    yield from map(wrong, WRONG.get(schema.get("type"), []) if path else [])
+    if "minimum" in schema:
+        yield wrong(schema["minimum"] - 1)
+    if "maximum" in schema:
+        yield wrong(schema["maximum"] + 1)
+    if "exclusiveMinimum" in schema:
+        yield wrong(schema["exclusiveMinimum"])
+        yield wrong(schema["exclusiveMinimum"] - 1)
+    if "enum" in schema:
+        yield from map(wrong, ["other", 3, None, [], schema["enum"][0] + " "])
+    if "pattern" in schema and name.endswith("label"):
+        yield from map(wrong, ["", "a|b", "a\n", "a\nb"])
+    elif "pattern" in schema:
+        yield from map(wrong, NAMES)
+    if "minItems" in schema:
+        yield wrong([])
+    if "maxItems" in schema:
+        yield wrong(value * (schema["maxItems"] + 1))
+    if schema.get("uniqueItems"):
+        yield wrong(value + value[:1])
+    if "minProperties" in schema:
+        yield wrong({})
+    for key in schema.get("required", []):
+        yield Fault((*path, key), GONE, (".".join(map(str, [*path, key])) + ": missing",))
+    if schema.get("additionalProperties") is False:
+        yield Fault((*path, "sise"), 3, (f"{name}.sise: unknown key; allowed: ".lstrip("."),))
+    if "propertyNames" in schema:
+        sample = next(iter(value.values()))
+        for bad in NAMES:
+            yield Fault((*path, bad), sample, (f"{name}: {bad!r} is not allowed; allowed: ",))
+    if isinstance(value, dict):
+        for key, content in value.items():
+            own = schema.get("properties", {}).get(key, schema.get("additionalProperties"))
+            if isinstance(own, dict):
+                yield from faults(resolved(own), content, (*path, key))
+    if isinstance(value, list) and "items" in schema:
+        yield from faults(resolved(schema["items"]), value[0], (*path, 0))
+
+
+def resolved(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema, or the one that it refers to."""
+    name = schema.get("$ref", "").removeprefix("#/$defs/")
+    return SCHEMA["$defs"][name] if name else schema
+
+
+SCHEMA = _complete_schema(copy.deepcopy(VALID))
+FAULTS = list(faults(SCHEMA, VALID, ()))
+
+
+def refusal(*changes: Fault) -> str:
+    config = copy.deepcopy(VALID)
+    for change in changes:
+        change.apply(config)
+    with pytest.raises(ConfigurationError) as caught:
+        checked(config, FILES)
+    return str(caught.value)
+
+
+def test_the_configuration_is_right_without_a_fault():
+    assert checked(VALID, FILES)["run"] == "trial"
+    assert len(FAULTS) > 800
+
+
+def test_each_fault_alone_is_refused_in_words():
+    problems = []
+    for fault in FAULTS:
+        try:
+            message = refusal(fault)
+        except Exception as error:
+            message = f"{type(error).__name__}: {error}"
+        if not is_told(fault, message):
+            problems.append(f"{fault}: {message}")
+    assert not problems, "\n".join(problems)
+
+
+def is_told(fault: Fault, message: str) -> bool:
+    return all(word in message for word in fault.words)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.sampled_from(FAULTS), min_size=2, max_size=2, unique_by=lambda f: f.path))
+def test_two_faults_are_refused_in_words(pair):
+    try:
+        message = refusal(*pair)
+    except (KeyError, IndexError, TypeError):
+        assume(False)  # the first removed the place of the second
+    assert any(is_told(fault, message) for fault in pair), message
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates()
+ANYTHING = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.integers(), inner),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(FAULTS), ANYTHING)
+def test_anything_anywhere_is_read_or_refused(fault, value):
+    config = copy.deepcopy(VALID)
+    try:
+        Fault(fault.path, value, ()).apply(config)
+    except (KeyError, IndexError, TypeError):
+        assume(False)
+    try:
+        checked(config, FILES)
+    except ConfigurationError as error:
+        assert str(error)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(-(10**20), 10**20) | st.floats(allow_nan=False, allow_infinity=False))
+def test_numbers_given_as_text_are_the_same_numbers(number):
+    for path in (("seed",), ("noise", "gaussian_0.1_0_1", "std")):
+        found = []
+        for value in (number, repr(number)):
+            config = copy.deepcopy(VALID)
+            Fault(path, value, ()).apply(config)
+            try:
+                config = checked(config, FILES)
+                for key in path:
+                    config = config[key]
+                found.append(config)
+            except ConfigurationError:
+                found.append("refused")
+        assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: 1\nimage_size: 128\nseed: 2\n", "seed is given in line 1 and again in line 3; keep one"),
+        ("methods:\n  median:\n    size: 3\n    size: 5\n", "size is given in line 3 and again in line 4"),
+        ("noise: {a: {factor: 1}, a: {factor: 2}}\n", "a is given in line 1 and again in line 1"),
+        ("noise:\n  - {a: 1, a: 2}\n", "a is given in line 2"),
+        ("? [1, 2]\n: 3\n", "unhashable"),
+        ("seed: [1\n", "line 2"),
+        ("seed: !!python/name:os.system\n", "could not determine a constructor"),
+        ("seed: \x00\n", "special characters are not allowed"),
+    ],
+)  # fmt: skip
+def test_files_that_yaml_would_misread_are_refused(tmp_path, text, message):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        check_keys([tmp_path / "mine.yaml"])
+    assert "mine.yaml: " in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_merged_keys_of_yaml_may_be_overridden(tmp_path):
+    (tmp_path / "mine.yaml").write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\n")
+    check_keys([tmp_path / "mine.yaml"])
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "message"),
+    [
+        ("seed: 1\nseed: 2\n", [], "mine.yaml: seed is given in line 1 and again in line 2"),
+        ("image_size: many\n", [], "image_size: 'many' is not allowed; allowed: a value of type int"),
+        ("", ["--config", "noise=3"], "noise: 3 is not allowed; allowed: a value of type object"),
+        ("", ["--config", "methods={median: {size: [3"], "methods: '{median: {size: [3' is not allowed"),
+        ("", ["--config", "noise={a b: {distribution: poisson, factor: 1, lambda: 1}}"], "'a b' is not allowed"),
+        ("", ["--config", "run=../elsewhere"], "run: '../elsewhere' is not allowed; allowed: a file name"),
+        ("", ["--config", "device=tpu", "seed=-1"], "device: 'tpu' is not allowed; allowed: auto, cpu, cuda"),
+    ],
+)  # fmt: skip
+def test_a_run_ends_before_any_job(project: Project, content, arguments, message):
+    (project.folder / "mine.yaml").write_text(content or "seed: 1\n")
+    done = project.snakemake("--configfile", "mine.yaml", *arguments)
+    assert done.returncode != 0
+    assert message in done.stdout
+    assert "Traceback" not in done.stdout
+    assert "Snakefile" not in done.stdout
+    assert not (project.folder / "results").exists()
+    assert not (project.folder / "resources/datasets").exists()
+
+
+def test_a_broken_config_yaml_ends_before_any_job(project: Project):
+    (project.folder / "config.yaml").write_text("seed: [1\n")
+    done = project.snakemake()
+    assert done.returncode != 0
+    assert "config.yaml: " in done.stdout
+    assert "Traceback" not in done.stdout
+    (project.folder / "config.yaml").unlink()
+    done = project.snakemake()
+    assert "config.yaml: there is no such file" in done.stdout
+    assert "Traceback" not in done.stdout

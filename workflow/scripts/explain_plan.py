@@ -1,0 +1,207 @@
+"""Say which jobs a run would do and why, in words. Nothing is run.
+
+Takes Snakemake's own options: `explain_plan.py --config seed=7` explains what `snakemake --config seed=7`
+would do.
+"""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from common.provenance import SCRIPTS, file_digest, record_path
+
+HELP = ("-h", "--help")
+WHILE = "Union of exclusive params before and now across all output:"
+
+
+@dataclass
+class Job:
+    """A planned job, as Snakemake's dry run shows it."""
+
+    rule: str
+    fields: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The rule and what its wildcards stand for, without the run, which all have in common."""
+        pairs = (w.split("=", 1) for w in self.files("wildcards"))
+        return " ".join([self.rule, *(value for key, value in pairs if key != "run")])
+
+    def files(self, key: str) -> list[str]:
+        """Return a field that is a list."""
+        return self.fields[key].split(", ") if self.fields.get(key) else []
+
+
+def planned(text: str) -> Iterator[Job]:
+    """Yield the jobs in the output of a dry run, without `all`, which only collects."""
+    job = None
+    for line in [*text.splitlines(), "rule end:"]:
+        if match := re.match(r"(?:local)?(?:rule|checkpoint) (\w+):$", line):
+            if job and job.rule != "all":
+                yield job
+            job = Job(match[1])
+        elif job and (match := re.match(r"    (\w+): (.*)$", line)):
+            job.fields[match[1]] = match[2]
+
+
+def explained(job: Job, makers: dict[str, Job], record: dict[str, Any]) -> list[str]:
+    """Return the reasons for a job.
+
+    Args:
+        job: The job.
+        makers: The planned jobs, by the files that they make.
+        record: What `common.provenance` recorded when the job was done the last time, if it was.
+    """
+    reasons, code = [], None
+    for reason in job.fields.get("reason", "").split("; "):
+        what, _, rest = reason.partition(": ")
+        match what:
+            case "Missing output files":
+                reasons.append(f"there is no {rest}" if record == {} else f"{rest} is gone")
+            case "Incomplete output files":
+                reasons.append(f"it was interrupted while it made {rest}")
+            case "Updated input files":
+                reasons.append(f"{rest} is another one now")
+            case "Input files updated by another job":
+                rules = sorted({makers[f].rule for f in rest.split(", ") if f in makers})
+                reasons.append(f"it needs what {some(rules)} will make anew")
+            case "Set of input files has changed since last execution":
+                reasons.append(changed_inputs(record.get("inputs"), job.files("input")))
+            case "Params have changed since last execution":
+                changes = list(changed_params(rest.removeprefix(WHILE), record.get("params", {})))
+                code = next((c for c in changes if c == CODE), None)
+                reasons += [c for c in changes if c != CODE]
+            case "Forced execution":
+                reasons.append("you forced it")
+            case "Software environment definition has changed since last execution":
+                reasons.append("workflow/envs/workflow.yaml has changed")
+            case _:
+                reasons.append(reason)
+    if code:
+        reasons.insert(0, changed_code(record.get("code", {})))
+    return list(dict.fromkeys(filter(None, reasons)))
+
+
+CODE = "code"
+
+
+def changed_params(text: str, recorded: dict[str, Any]) -> Iterator[str]:
+    """Yield what of a job's parameters changed.
+
+    Args:
+        text: The values before and now that differ, without their names: `before: 1,{...} now: 2,{...}`.
+        recorded: The parameters that the job had, by name.
+    """
+    before, _, now = text.strip().removeprefix("before: ").rpartition(" now: ")
+    old, new = values_of(before), values_of(now)
+    for value in old:
+        name = next((n for n, v in recorded.items() if same(v, value)), "a parameter")
+        if name == CODE:
+            new = [v for v in new if not re.fullmatch(r"[0-9a-f]{16}", str(v))]
+            yield CODE
+            continue
+        other = max(new, key=lambda v: likeness(value, v), default=None)
+        if other is not None and likeness(value, other) > 0:
+            new.remove(other)
+            yield from differences(name, value, other)
+        else:
+            yield f"{name}: {value} is no longer given"
+    yield from (f"{value} is given now" for value in new)
+
+
+def values_of(text: str) -> list[Any]:
+    """Return the values in a list of Python literals."""
+    try:
+        return list(ast.literal_eval(f"[{text}]"))
+    except (SyntaxError, ValueError):
+        return [] if text == "<nothing exclusive>" else [text]
+
+
+def same(recorded: object, value: object) -> bool:
+    """Say whether a value is the recorded one, which has been JSON."""
+    return recorded == json.loads(json.dumps(value, default=str))
+
+
+def likeness(first: object, second: object) -> float:
+    """Return how likely two values are the same parameter before and after a change."""
+    if isinstance(first, dict) and isinstance(second, dict):
+        return sum(likeness(first[key], second[key]) for key in first.keys() & second.keys()) + 0.5
+    if first == second:
+        return 2
+    return float(type(first) is type(second))
+
+
+def differences(place: str, old: object, new: object) -> Iterator[str]:
+    """Yield, for each place in two values at which they differ, what happened there."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in dict.fromkeys([*old, *new]):
+            if key not in new:
+                yield f"{place}.{key} is no longer given"
+            elif key not in old:
+                yield f"{place}.{key} is given now"
+            elif old[key] != new[key]:
+                yield from differences(f"{place}.{key}", old[key], new[key])
+    else:
+        yield f"{place}: {old} became {new}"
+
+
+def changed_inputs(old: list[str] | None, new: list[str]) -> str:
+    """Say which inputs of a job are new, and which it no longer has."""
+    if old is None:
+        return "it has other inputs"
+    parts = []
+    if added := [file for file in new if file not in old]:
+        parts.append(f"it takes {some(added)} as well")
+    if removed := [file for file in old if file not in new]:
+        parts.append(f"it no longer takes {some(removed)}")
+    return "; ".join(parts) or "its inputs are in another order"
+
+
+def changed_code(recorded: dict[str, str]) -> str:
+    """Say which files of those that a job ran are other ones now."""
+    changed = [
+        name
+        for name, digest in recorded.items()
+        if not (SCRIPTS / name).is_file() or file_digest(SCRIPTS / name) != digest
+    ]
+    return f"the code that it runs changed ({some(changed)})" if changed else "its code changed"
+
+
+def some(things: list[str], most: int = 3) -> str:
+    """Join the first things, and count the others."""
+    more = [f"{len(things) - most} more"] if len(things) > most else []
+    return " and ".join(filter(None, [", ".join(things[:most]), *more]))
+
+
+def main() -> None:
+    options = sys.argv[1:]
+    if options and options[0] in HELP:
+        print(__doc__.strip())
+        return
+    command = [sys.executable, "-m", "snakemake", "--dry-run", *options]
+    done = subprocess.run(
+        command, text=True, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    if done.returncode:
+        print(done.stdout)
+        sys.exit(done.returncode)
+    jobs = list(planned(done.stdout))
+    makers = {file: job for job in jobs for file in job.files("output")}
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for job in jobs:
+        path = record_path(job.files("log")[0])
+        record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        groups.setdefault(tuple(explained(job, makers, record)), []).append(job.name)
+    for reasons, names in groups.items():
+        print(*names, sep="\n")
+        print(*(f"    because {reason}" for reason in reasons), sep="\n")
+    print(f"{len(jobs)} jobs would run" if jobs else "nothing would run: all is up to date")
+
+
+if __name__ == "__main__":
+    main()
