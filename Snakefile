@@ -30,6 +30,12 @@ from common.job import GO_ON
 from common.running import announce, belong
 from common.source_digest import source_digest
 
+if set("{}") & set(workflow.basedir):
+    sys.exit(
+        f"{workflow.basedir}: Snakemake takes braces in a path for wildcards; "
+        "rename the folder"
+    )
+
 belong()
 if workflow.is_main_process:
     announce(Path(".snakemake"))

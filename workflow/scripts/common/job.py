@@ -39,6 +39,7 @@ def run(main: Callable[["Snakemake"], None], snakemake: "Snakemake") -> None:
     file too. A job that succeeds leaves a record, see `common.provenance`.
     """
     end_with_owner()
+    logging.raiseExceptions = False  # a log that can't be written must not bury what is said
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     handlers += [logging.FileHandler(path, mode="w") for path in snakemake.log]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)

@@ -1,0 +1,376 @@
+"""What happens when a run is killed, a disk fails, files are damaged, and names are hostile."""
+
+import contextlib
+import io
+import json
+import os
+import pickle
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from conftest import SNAKEMAKE, TWO_NOISES, Project, tiny
+
+POISSON = TWO_NOISES[1]
+ONE = f"select={{noise: [{POISSON}], methods: [autoencoder, median]}}"
+# What differs from run to run: it holds times.
+TIMED = ("logs/", "benchmarks/", "provenance/", "costs/", "methods.", "compute.png")
+PATIENCE = 120  # seconds after which something that is waited for is given up
+GO_ON = "run the same command again"
+
+
+class Run:
+    """A running Snakemake, with its jobs in a process group of their own."""
+
+    def __init__(self, project: Project, *arguments: str, cores: int = 2) -> None:
+        self.log = project.folder / "run.log"
+        with self.log.open("w") as file:
+            self.process = subprocess.Popen(
+                [*SNAKEMAKE, "--cores", str(cores), *arguments],
+                cwd=project.folder,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text()
+
+    def reaches(self, condition: Callable[[], object]) -> bool:
+        """Wait until a condition holds; say whether it did before the run ended."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            ended = self.process.poll() is not None
+            if condition():
+                return True
+            if ended:
+                return False
+            time.sleep(0.01)
+        raise TimeoutError(self.text)
+
+    def end(self, kind: int = signal.SIGKILL, *, jobs: bool = True) -> int:
+        """Send a signal to Snakemake, and to its jobs if so said; return how Snakemake ended."""
+        (os.killpg if jobs else os.kill)(self.process.pid, kind)
+        return self.process.wait(PATIENCE)
+
+
+def processes_in(folder: Path) -> list[str]:
+    """Return the commands of the living processes that run a script in a folder."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            command = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if str(folder / ".snakemake/scripts") in command:
+                found.append(command)
+    return found
+
+
+def made(project: Project) -> dict[str, object]:
+    """Return all that a run made, by path, without times: of models, the weights."""
+    found: dict[str, object] = {}
+    for folder in ("results", "resources/datasets"):
+        for path in sorted((project.folder / folder).rglob("*")):
+            name = path.relative_to(project.folder).as_posix()
+            if path.is_file() and not any(part in name for part in TIMED):
+                found[name] = path.read_bytes()
+                if path.suffix == ".pt":
+                    model = torch.load(io.BytesIO(path.read_bytes()), weights_only=True)
+                    model["cost"].pop("training_seconds")
+                    weights = {k: v.numpy().tobytes() for k, v in model.pop("weights").items()}
+                    found[name] = (model, weights)
+    return found
+
+
+def assert_same(project: Project, other: Project) -> None:
+    ours, theirs = made(project), made(other)
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+
+
+# ------------------------------------------------------------------------------------- killed
+
+
+def test_killed_in_each_rule_the_same_command_goes_on(finished: Project, project: Project):
+    """One run after the other is killed in the first job of a rule that was not hit yet.
+
+    Every other time the jobs are left alone, as by a kill for memory: they have to end by themselves.
+    """
+    (project.folder / "config.yaml").write_text((finished.folder / "config.yaml").read_text())
+    random = np.random.default_rng(1)
+    every_rule = {job[0] for job in project.planned()}
+    hit: list[str] = []
+
+    def next_rule() -> str | None:
+        rules = re.findall(r"^(?:local)?rule (\w+):$", run.text, re.MULTILINE)
+        return next((rule for rule in rules if rule not in [*hit, "all"]), None)
+
+    while True:
+        run = Run(project, cores=1)
+        if not run.reaches(next_rule):
+            break
+        hit.append(next_rule())
+        time.sleep(random.uniform(0, 0.8))  # jobs take half a second and more
+        run.end(jobs=len(hit) % 2 == 0)
+    assert run.process.returncode == 0, run.text
+    assert set(hit) == every_rule
+    assert_same(project, finished)
+    assert project.planned() == set()
+    assert project.script("verify_results.py").returncode == 0
+
+
+LONG = "methods={autoencoder: {training: {steps: 400}}, unet: {training: {steps: 400}}}"
+TWO_TRAINED = f"select={{noise: [{POISSON}], methods: [autoencoder, unet]}}"
+
+
+def test_killed_training_goes_on_and_ends_bit_identical(finished: Project, tmp_path: Path):
+    whole, killed = (finished.copied(tmp_path / name) for name in ("whole", "killed"))
+    arguments = ["--config", TWO_TRAINED, LONG]
+    whole.succeed(*arguments)
+
+    results = killed.folder / "results/phantom"
+    for method, jobs in (("autoencoder", False), ("unet", True)):
+        run = Run(killed, *arguments)
+        checkpoint = results / f"checkpoints/{POISSON}/{method}.pt"
+        assert run.reaches(checkpoint.exists), run.text
+        run.end(jobs=jobs)
+    killed.succeed(*arguments)
+    for method in ("autoencoder", "unet"):
+        log = (results / f"logs/train_denoiser/{POISSON}/{method}.log").read_text()
+        assert "goes on after step " in log
+    assert_same(killed, whole)
+    assert not list((results / "checkpoints").rglob("*.pt"))
+
+
+def training_run(project: Project, *arguments: str) -> Run:
+    """Start a run that will train for hours, and wait until it trains."""
+    run = Run(project, "--config", ONE, ENDLESS, *arguments)
+    checkpoint = project.folder / f"results/phantom/checkpoints/{POISSON}/autoencoder.pt"
+    assert run.reaches(checkpoint.exists), run.text
+    return run
+
+
+ENDLESS = "methods={autoencoder: {training: {steps: 10000000}}}"
+
+
+def test_jobs_end_when_their_snakemake_is_killed(finished: Project, tmp_path: Path):
+    copy = finished.copied(tmp_path / "copy")
+    run = training_run(copy)
+    assert processes_in(copy.folder)
+    run.end(jobs=False)
+    end = time.monotonic() + PATIENCE
+    while processes_in(copy.folder) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not processes_in(copy.folder)
+
+
+def test_a_second_run_is_refused_while_the_first_one_lives(finished: Project, tmp_path: Path):
+    copy = finished.copied(tmp_path / "copy")
+    run = training_run(copy)
+    second = copy.snakemake("--config", ONE, ENDLESS)
+    assert second.returncode != 0
+    assert "cannot be locked" in second.stdout
+    assert run.process.poll() is None
+    assert processes_in(copy.folder)
+    copy.planned("--config", ONE)  # looking is allowed, and does no harm
+    assert copy.snakemake("--config", ONE, ENDLESS).returncode != 0
+    run.end()
+    assert list((copy.folder / ".snakemake/locks").iterdir())  # nobody clears them but the next
+    copy.succeed("--config", ONE)
+
+
+def test_ctrl_c_ends_the_run_and_says_how_to_go_on(finished: Project, tmp_path: Path):
+    copy = finished.copied(tmp_path / "copy")
+    run = training_run(copy)
+    assert run.end(signal.SIGINT) != 0
+    assert f"interrupted; {GO_ON}" in run.text
+    assert "Traceback" not in run.text
+    assert not processes_in(copy.folder)
+
+
+# -------------------------------------------------------------------------------------- disks
+
+
+@pytest.fixture
+def disk(project: Project) -> Iterator[Callable[[str], None]]:
+    """A disk of its own for the results; the function mounts it, or mounts it anew, with options."""
+    results = project.folder / "results"
+    results.mkdir()
+
+    def mount(options: str) -> None:
+        again = "remount," if os.path.ismount(results) else ""
+        command = ["mount", "-t", "tmpfs", "-o", again + options, "tmpfs", str(results)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            pytest.skip("there is no command mount")
+        if done.returncode:
+            pytest.skip(f"a disk can't be mounted here: {done.stderr.strip()}")
+
+    yield mount
+    subprocess.run(["umount", "-l", str(results)], capture_output=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ("100k", rf"results/\S+: No space left on device; free some space, and {GO_ON}"),
+        ("500k", rf"No space left on device(.|\n)*Not finished\. .*, {GO_ON}"),  # Snakemake's own
+    ],
+)
+def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_space(
+    project: Project, disk: Callable[[str], None], size: str, message: str
+):
+    disk(f"size={size}")
+    done = project.snakemake("--config", ONE)
+    assert done.returncode != 0
+    assert re.search(message, done.stdout)
+    assert "Traceback" not in done.stdout
+    assert not [path for path in project.folder.rglob(".*.partial*") if path.is_file()]
+    disk("size=100m")
+    project.succeed("--config", ONE)
+
+
+def test_results_that_cannot_be_written_are_named(project: Project, disk: Callable[[str], None]):
+    disk("size=100m,ro")
+    done = project.snakemake("--config", ONE)
+    assert done.returncode != 0
+    assert "Read-only file system" in done.stdout
+    assert "results/" in done.stdout
+    assert "Traceback" not in done.stdout
+    disk("size=100m,rw")
+    project.succeed("--config", ONE)
+
+
+def test_folders_that_vanish_are_made_again(finished: Project, tmp_path: Path):
+    copy = finished.copied(tmp_path / "copy")
+    steps = "methods={autoencoder: {training: {steps: 400}}}"
+    run = Run(copy, "--config", ONE, steps)
+    results = copy.folder / "results/phantom"
+    assert run.reaches((results / f"checkpoints/{POISSON}/autoencoder.pt").exists), run.text
+    for name in ("models", "training", "checkpoints", "denoised"):
+        shutil.rmtree(results / name)
+    assert run.process.wait(PATIENCE) is not None
+    copy.succeed("--config", ONE, steps)
+    assert (results / f"models/{POISSON}/autoencoder.pt").is_file()
+
+
+# ----------------------------------------------------------------------------- damaged, hostile
+
+
+class Evil:
+    """What runs a command when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("place", ["models/{}/autoencoder.pt", "noisy/{}/test.npy"])
+@pytest.mark.parametrize("kind", ["pickle", "torch", "numpy", "cut"])
+def test_a_file_that_would_run_code_is_refused(
+    finished: Project, tmp_path: Path, place: str, kind: str
+):
+    copy = finished.copied(tmp_path / "copy")
+    file = copy.folder / "results/phantom" / place.format(POISSON)
+    evil = Evil(tmp_path / "pwned")
+    content = file.read_bytes()
+    with file.open("wb") as stream:
+        match kind:
+            case "pickle":
+                pickle.dump(evil, stream)
+            case "torch":
+                torch.save(evil, stream)
+            case "numpy":
+                np.save(stream, np.array([evil], dtype=object), allow_pickle=True)
+            case "cut":
+                stream.write(content[: len(content) // 2])
+    target = f"results/phantom/denoised/{POISSON}/autoencoder.npy"
+    done = copy.snakemake("--force", "--", target)
+    assert done.returncode != 0
+    assert f"{file.relative_to(copy.folder)} can't be read" in done.stdout
+    assert "delete it and run the same command again" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert not evil.path.exists()
+    file.unlink()
+    copy.succeed("--force", "--", target)
+    assert_same(copy, finished)
+
+
+HOSTILE = [
+    "a film.png",
+    "-rf.png",
+    "--help.png",
+    "it's.png",
+    'say "ah".png',
+    "$(touch pwned).png",
+    "`touch pwned`.png",
+    "a;touch pwned.png",
+    "two\nlines.png",
+    "köpf 頭.png",
+    "{noise}.png",
+    "a,b.png",
+]
+
+
+def test_hostile_names_of_images_folders_and_the_project(tmp_path: Path):
+    folder = tmp_path / "my 'own' \"project\" $HOME; ü"
+    folder.mkdir()
+    project = Project(folder)
+    project.edit_config(tiny)
+    images = folder / "- films' {noise}\n\"of $(touch pwned)"
+    images.mkdir()
+    rng = np.random.default_rng(0)
+    for name in HOSTILE:
+        pixels = rng.integers(0, 256, (40, 30), dtype=np.uint8)
+        Image.fromarray(pixels).save(images / name)
+    sources = f"datasets={{mine: {{sources: [{json.dumps(str(images))}], train: 5}}}}"
+    project.succeed("--config", "dataset=mine", sources, ONE)
+    scores = pd.read_csv(folder / "results/mine/scores.csv")
+    assert set(scores["image"]) == {Path(name).stem for name in sorted(HOSTILE)[5:]}
+    assert not list(tmp_path.rglob("pwned"))
+    assert project.script("verify_results.py").returncode == 0
+    assert project.planned("--config", "dataset=mine", sources, ONE) == set()
+
+
+def test_braces_in_the_path_of_the_project_are_refused(tmp_path: Path):
+    folder = tmp_path / "{noise}"
+    folder.mkdir()
+    done = Project(folder).snakemake()
+    assert done.returncode != 0
+    assert "{noise}: Snakemake takes braces in a path for wildcards; rename" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+# ------------------------------------------------------------------------------ unusual images
+
+
+def test_a_test_set_of_one_and_images_without_contrast(project: Project, tmp_path: Path):
+    folder = tmp_path / "films"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(6):
+        films = {1: np.zeros((20, 20)), 2: np.full((20, 20), 255), 3: np.full((20, 20), 77)}
+        pixels = films.get(index, rng.integers(0, 256, (20, 20))).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    for black in (False, True):  # the only test image
+        if black:
+            Image.fromarray(np.zeros((20, 20), np.uint8)).save(folder / "5.png")
+        name = f"mine{black:d}"
+        sources = f"datasets={{{name}: {{sources: [{folder}], train: 5}}}}"
+        project.succeed("--config", f"dataset={name}", sources, ONE)
+        scores = pd.read_csv(project.folder / f"results/{name}/scores.csv")
+        assert len(scores) == 3
+        assert np.isfinite(scores[["ssim", "psnr"]]).all(axis=None)
