@@ -21,6 +21,8 @@ from PIL import Image
 
 from conftest import SNAKEMAKE, TWO_NOISES, Project, tiny
 
+pytestmark = pytest.mark.slow
+
 POISSON = TWO_NOISES[1]
 ONE = f"select={{noise: [{POISSON}], methods: [autoencoder, median]}}"
 # What differs from run to run: it holds times.

@@ -1,6 +1,7 @@
 """Getting images from folders, archives and servers that misbehave, and verifying them."""
 
 import io
+import re
 import shutil
 import stat
 import tarfile
@@ -17,7 +18,7 @@ from PIL import Image
 
 import fetch_images as module
 from common import archives
-from common.downloads import BLOCK
+from common.downloads import BLOCK, download
 from common.job import InputError
 from fetch_images import fetch_images, read_manifest
 from make_manifest import make_manifest
@@ -308,6 +309,7 @@ class Server:
     def __init__(self, content: bytes) -> None:
         self.content, self.etag = content, '"one"'
         self.ranges = True
+        self.claimed: int | None = None  # the length that it says, if not the true one
         self.cuts: list[int] = []  # after how many bytes the next answers break off
         self.errors: list[int] = []  # statuses of the next answers
         self.requests: list[dict] = []
@@ -343,6 +345,7 @@ class Server:
             handler.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
         else:
             handler.send_response(200)
+            total = self.claimed or total
         handler.send_header("ETag", self.etag)
         handler.send_header("Content-Length", str(total - start))
         handler.end_headers()
@@ -373,6 +376,32 @@ def test_a_cut_connection_is_resumed(place, server):
     ranges = [request.get("Range") for request in server.requests]
     assert ranges == [None, f"bytes={5 * BLOCK}-", f"bytes={8 * BLOCK}-"]
     assert server.requests[1]["If-Range"] == '"one"'
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_connection_may_be_cut_at_any_byte(place, server, ranges):
+    """At each of some hundred places: all at the start, the end and the ends of blocks."""
+    server.content = server.content[-3 * BLOCK :]  # the archive's end: what counts is each byte
+    server.ranges = ranges
+    size = len(server.content)
+    around = [edge + shift for edge in range(0, size + 1, BLOCK) for shift in (-2, -1, 0, 1, 2)]
+    cuts = sorted({cut for cut in [*around, *range(0, size, 1009)] if 0 <= cut < size})
+    assert len(cuts) > 60
+    for cut in cuts:
+        server.cuts = [cut]
+        folder = place.root / f"cut {cut}"
+        file = download(server.url, folder, attempts=2, backoff=0)
+        assert file.read_bytes() == server.content, cut
+        assert not server.cuts
+
+
+@pytest.mark.parametrize(
+    ("claimed", "message"), [(-5000, "complete zip"), (5000, "was cut|Incomplete")]
+)
+def test_a_wrong_length_is_noticed(place, server, claimed, message):
+    server.ranges = False
+    server.claimed = len(server.content) + claimed
+    assert re.search(message, refused(place, server.url))
 
 
 def test_a_later_try_goes_on_with_an_interrupted_download(place, server):

@@ -162,6 +162,10 @@ def test_too_small_and_too_large_images_are_refused(tmp_path, monkeypatch):
         read_grey(path, smallest=31)
     with pytest.raises(InputError, match="too small"):
         read_resized(path, 32)
+    for size in ((1, 400), (400, 1)):
+        line = saved(tmp_path / "line.png", Image.new("L", size))
+        with pytest.raises(InputError, match=rf"line\.png is too small \({size[0]} x {size[1]}"):
+            read_resized(line, 16)
     monkeypatch.setattr(images, "MOST_PIXELS", 1199)
     with pytest.raises(InputError, match="too large"):
         read_grey(path)

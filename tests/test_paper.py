@@ -12,6 +12,8 @@ from skimage.transform import resize
 
 from conftest import ROOT, Project
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def paper(real_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,11 @@ from PIL import Image
 
 from conftest import Project
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+RELIABILITY = (ROOT / "docs/reliability.md").read_text()
 DENOISERS = (ROOT / "docs/denoisers.md").read_text()
 COMMANDS = [
     line
@@ -100,3 +104,27 @@ def test_each_make_target_of_the_readme_exists():
     assert {"run", "test", "check-paper"} <= targets
     for target in targets:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_each_test_that_the_page_on_reliability_names_exists():
+    named = re.findall(r"`(test_\w+)(\.{3})?`", RELIABILITY)
+    assert len(named) > 40
+    code = "\n".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
+    for name, more in named:
+        assert re.search(rf"^def {name}{'' if more else '[(]'}", code, re.MULTILINE), name
+
+
+def test_make_verify_and_make_why(finished: Project):
+    make = [
+        "make",
+        f"--makefile={ROOT / 'Makefile'}",
+        "--old-file=.venv/run",  # the tests' own interpreter is installed already
+        f"BIN={Path(sys.executable).parent}",
+    ]
+    done = finished.run(*make, "verify")
+    assert done.returncode == 0, done.stdout
+    assert "files are as they were made" in done.stdout
+    arguments = re.search(r'^make why (ARGS=".*")$', RELIABILITY, re.MULTILINE)[1]
+    done = finished.run(*make, "why", *shlex.split(arguments))
+    assert done.returncode == 0, done.stdout
+    assert "because seed: 2015 became 7" in done.stdout

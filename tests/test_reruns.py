@@ -13,6 +13,8 @@ import pytest
 from common.provenance import read_records
 from conftest import SNAKEMAKE, TWO_NOISES, Project
 
+pytestmark = pytest.mark.slow
+
 GAUSSIAN, POISSON = TWO_NOISES
 TRAINED, ALL = ["autoencoder", "unet"], ["autoencoder", "median", "unet"]
 FIGURES = {("plot_examples", noise) for noise in TWO_NOISES}

@@ -13,7 +13,7 @@ from skimage.transform import rotate
 
 from augment_images import augmented
 from common import source_digest as module
-from common.devices import wants_gpu
+from common.devices import torch_device, wants_gpu
 from common.files import replacing
 from common.job import InputError
 from common.seeds import generator
@@ -215,6 +215,20 @@ def test_digest_follows_imports_and_ignores_what_does_not_run(scripts, file, tex
     assert (source_digest("a.py") == before) is same
 
 
+def test_digest_does_not_depend_on_what_syntax_trees_of_a_version_have(monkeypatch):
+    """Python 3.12 gave functions and classes `type_params`, 3.13 leaves empty fields out."""
+    source = "class A:\n    def f(self, x=1, *y):\n        'Docstring.'\n        return x\n"
+    before = module._normalised(module.ast.parse(source))
+    tree = module.ast.parse(source)
+    for node in module.ast.walk(tree):
+        if isinstance(node, module.ast.FunctionDef | module.ast.ClassDef):
+            node.type_params = []
+            node._fields = (*node._fields, "type_params")
+        node._fields = tuple(f for f in node._fields if getattr(node, f, None) not in (None, []))
+    assert module._normalised(tree) == before
+    assert module._normalised(module.ast.parse(source.replace("=1", "=2"))) != before
+
+
 def test_gpu_is_wanted_where_one_is_and_torch_can_use_it(monkeypatch, tmp_path):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr("common.devices.Path.glob", lambda *_: iter(["nvidia0"]))
@@ -300,6 +314,13 @@ def test_scoring_does_not_import_statistics():
 def test_planning_does_not_import_torch():
     code = "import sys; from common.devices import wants_gpu; wants_gpu('auto'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, check=False).returncode == 0
+
+
+def test_auto_falls_back_to_the_cpu_and_says_so(monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert torch_device("auto").type == "cpu"
+    assert "device: auto uses the CPU" in caplog.text
 
 
 def test_cpu_wants_no_gpu_and_cuda_one(monkeypatch):

@@ -15,6 +15,8 @@ from skimage.metrics import structural_similarity
 from common.configuration import merged
 from conftest import TWO_NOISES, Project
 
+pytestmark = pytest.mark.slow
+
 GAUSSIAN, POISSON = TWO_NOISES
 
 
