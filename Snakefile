@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 from common.configuration import (
     ConfigurationError,
     applies,
+    check_arguments,
     check_keys,
     checked,
     declarations,
@@ -43,6 +44,7 @@ if workflow.is_main_process:
 CONFIG_FILES = ["config.yaml", *workflow.overwrite_configfiles]
 try:
     check_keys(CONFIG_FILES)
+    check_arguments(sys.argv, workflow.config_settings.config)
 except ConfigurationError as error:
     sys.exit(f"The configuration can't be used.\n{error}")
 

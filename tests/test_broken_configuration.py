@@ -268,6 +268,8 @@ def test_merged_keys_of_yaml_may_be_overridden(tmp_path):
         ("", ["--config", "methods={median: {size: [3"], "methods: '{median: {size: [3' is not allowed"),
         ("", ["--config", "noise={a b: {distribution: poisson, factor: 1, lambda: 1}}"], "'a b' is not allowed"),
         ("", ["--config", "run=../elsewhere"], "run: '../elsewhere' is not allowed; allowed: a file name"),
+        ("", ["--config", "methods={median: {size: 3, size: 5}}"], "--config methods: size is given in line 1 and again"),
+        ("", ["--config", "seed=3", "seed=4"], "--config seed: is given twice; keep one"),
         ("", ["--config", "device=tpu", "seed=-1"], "device: 'tpu' is not allowed; allowed: auto, cpu, cuda"),
     ],
 )  # fmt: skip

@@ -106,6 +106,35 @@ def check_keys(files: Iterable[str | Path]) -> None:
             raise ConfigurationError(f"{file}: {error}") from error
 
 
+def check_arguments(arguments: Iterable[str], given: Iterable[str]) -> None:
+    """Refuse settings on the command line that give a key twice: the last one would be taken silently.
+
+    Args:
+        arguments: The command line.
+        given: The keys that it sets.
+
+    Raises:
+        ConfigurationError: Naming the setting and the key.
+    """
+    found = set()
+    for argument in arguments:
+        key, separator, value = argument.partition("=")
+        if not separator or key not in given:
+            continue
+        if key in found:
+            raise ConfigurationError(f"--config {key}: is given twice; keep one")
+        found.add(key)
+        with contextlib.suppress(yaml.error.MarkedYAMLError):  # no YAML: taken as text
+            try:
+                yaml.load(value, Loader=_UniqueKeys)
+            except _GivenTwice as error:
+                raise ConfigurationError(f"--config {key}: {error}") from error
+
+
+class _GivenTwice(yaml.YAMLError):
+    """A key is given twice."""
+
+
 class _UniqueKeys(yaml.SafeLoader):
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Refuse equal keys, before those of a merge (`<<`), which may be overridden, are among them."""
@@ -114,7 +143,7 @@ class _UniqueKeys(yaml.SafeLoader):
             if isinstance(key, yaml.ScalarNode) and key.value != "<<":
                 line = key.start_mark.line + 1
                 if key.value in lines:
-                    raise yaml.YAMLError(
+                    raise _GivenTwice(
                         f"{key.value} is given in line {lines[key.value]} and again in line {line}; "
                         "keep one"
                     )
