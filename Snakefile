@@ -9,9 +9,7 @@ min_version("9.0")
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 from common.configuration import (
-    ConfigurationError,
     applies,
-    check_arguments,
     check_keys,
     checked,
     declarations,
@@ -24,38 +22,26 @@ from common.configuration import (
     plugin_of,
     recipe_of,
     settings_of,
+    usable,
     uses_of,
 )
 from common.devices import wants_gpu
 from common.job import GO_ON
-from common.running import announce, belong
+from common.running import begin
 from common.source_digest import source_digest
 
-if set("{}") & set(workflow.basedir):
-    sys.exit(
-        f"{workflow.basedir}: Snakemake takes braces in a path for wildcards; "
-        "rename the folder"
-    )
-
-belong()
-if workflow.is_main_process:
-    announce(Path(".snakemake"))
+begin(Path(workflow.basedir), main=workflow.is_main_process)
 
 CONFIG_FILES = ["config.yaml", *workflow.overwrite_configfiles]
-try:
-    check_keys(CONFIG_FILES)
-    check_arguments(sys.argv, workflow.config_settings.config)
-except ConfigurationError as error:
-    sys.exit(f"The configuration can't be used.\n{error}")
+with usable():
+    check_keys(CONFIG_FILES, sys.argv, workflow.config_settings.config)
 
 
 configfile: "config.yaml"
 
 
-try:
+with usable():
     config = checked(config, CONFIG_FILES)
-except ConfigurationError as error:
-    sys.exit(f"The configuration can't be used.\n{error}")
 # For the records of jobs: what makes them again.
 config["options"] = options_of(
     workflow.overwrite_configfiles, workflow.config_settings.config

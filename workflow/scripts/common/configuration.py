@@ -6,6 +6,7 @@ import copy
 import functools
 import json
 import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -91,11 +92,27 @@ def _alphabetical(value: Any) -> Any:  # noqa: ANN401
     return value
 
 
-def check_keys(files: Iterable[str | Path]) -> None:
-    """Refuse configuration files that give a key twice: YAML takes the last one silently.
+@contextlib.contextmanager
+def usable() -> Iterator[None]:
+    """End with the message alone, without a traceback, when the configuration can't be used."""
+    try:
+        yield
+    except ConfigurationError as error:
+        sys.exit(f"The configuration can't be used.\n{error}")
+
+
+def check_keys(
+    files: Iterable[str | Path], arguments: Iterable[str] = (), given: Iterable[str] = ()
+) -> None:
+    """Refuse a key that is given twice: YAML takes the last one silently.
+
+    Args:
+        files: The configuration files.
+        arguments: The command line.
+        given: The keys that it sets, by arguments `key=value`.
 
     Raises:
-        ConfigurationError: Naming the file, the key and the lines.
+        ConfigurationError: Naming the file or the argument, the key and the lines.
     """
     for file in files:
         try:
@@ -104,31 +121,19 @@ def check_keys(files: Iterable[str | Path]) -> None:
             raise ConfigurationError(f"{file}: there is no such file") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{file}: {error}") from error
-
-
-def check_arguments(arguments: Iterable[str], given: Iterable[str]) -> None:
-    """Refuse settings on the command line that give a key twice: the last one would be taken silently.
-
-    Args:
-        arguments: The command line.
-        given: The keys that it sets.
-
-    Raises:
-        ConfigurationError: Naming the setting and the key.
-    """
-    found = set()
-    for argument in arguments:
-        key, separator, value = argument.partition("=")
+    seen = set()
+    for key, separator, value in (argument.partition("=") for argument in arguments):
         if not separator or key not in given:
             continue
-        if key in found:
+        if key in seen:
             raise ConfigurationError(f"--config {key}: is given twice; keep one")
-        found.add(key)
-        with contextlib.suppress(yaml.error.MarkedYAMLError):  # no YAML: taken as text
-            try:
-                yaml.load(value, Loader=_UniqueKeys)
-            except _GivenTwice as error:
-                raise ConfigurationError(f"--config {key}: {error}") from error
+        seen.add(key)
+        try:
+            yaml.load(value, Loader=_UniqueKeys)
+        except _GivenTwice as error:
+            raise ConfigurationError(f"--config {key}: {error}") from error
+        except yaml.YAMLError:  # Snakemake takes it as text
+            continue
 
 
 class _GivenTwice(yaml.YAMLError):

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -10,6 +11,18 @@ from typing import IO
 
 OWNER = "WORKFLOW_PROCESS"  # environment variable: the Snakemake process that a job belongs to
 HELD: list[IO[str]] = []  # open as long as this process lives
+
+
+def begin(project: Path, *, main: bool) -> None:
+    """Do what a Snakemake process has to do first; `main` unless another one started it.
+
+    Its jobs will end when it is gone.
+    """
+    if set("{}") & set(str(project)):
+        sys.exit(f"{project}: Snakemake takes braces in a path for wildcards; rename the folder")
+    os.environ[OWNER] = str(os.getpid())
+    if main:
+        announce(Path(".snakemake"))
 
 
 def announce(folder: Path) -> None:
@@ -30,11 +43,6 @@ def announce(folder: Path) -> None:
             for lock in (folder / "locks").glob("*.lock"):
                 lock.unlink(missing_ok=True)
         fcntl.flock(file, fcntl.LOCK_SH)
-
-
-def belong() -> None:
-    """Let the jobs that this process starts end when it is gone."""
-    os.environ[OWNER] = str(os.getpid())
 
 
 def end_with_owner(every: float = 0.5) -> None:
