@@ -365,6 +365,9 @@ def test_damaged_records_are_named(finished: Project, tmp_path: Path):
     assert done.returncode == 1
     assert "provenance/make_table.json can't be read" in done.stdout
     assert "Traceback" not in done.stdout
+    done = copy.script("explain_plan.py", "--config", "methods={median: {label: middle}}")
+    assert done.returncode == 0, done.stdout
+    assert "make_table\n" in done.stdout
 
 
 def test_without_records_nothing_is_called_verified(project: Project):

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.provenance import SCRIPTS, file_digest, record_path
+from common.provenance import SCRIPTS, file_digest, read_record, record_path
 
 HELP = ("-h", "--help")
 WHILE = "Union of exclusive params before and now across all output:"
@@ -194,8 +194,7 @@ def main() -> None:
     makers = {file: job for job in jobs for file in job.files("output")}
     groups: dict[tuple[str, ...], list[str]] = {}
     for job in jobs:
-        path = record_path(job.files("log")[0])
-        record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        record = read_record(record_path(job.files("log")[0]))
         groups.setdefault(tuple(explained(job, makers, record)), []).append(job.name)
     for reasons, names in groups.items():
         print(*names, sep="\n")

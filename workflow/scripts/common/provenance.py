@@ -51,13 +51,19 @@ def write_record(snakemake: "Snakemake") -> None:
 
 
 def read_records(folders: list[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield each record below some folders, and its path; one that can't be read is None."""
+    """Yield the path of each record below some folders, and the record."""
     for folder in folders:
         for path in sorted(folder.rglob(f"{RECORDS}/**/*.json")):
-            try:
-                yield path, json.loads(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                yield path, {}
+            yield path, read_record(path)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return what `write_record` wrote; nothing if there is none, or if it is damaged."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def files_of(path: str | Path) -> list[Path]:
