@@ -32,12 +32,16 @@ from common.source_digest import source_digest
 
 begin(Path(workflow.basedir), main=workflow.is_main_process)
 
-CONFIG_FILES = ["config.yaml", *workflow.overwrite_configfiles]
+# With --directory, the one there, if there is one.
+CONFIG = Path("config.yaml")
+if not CONFIG.exists():
+    CONFIG = Path(workflow.basedir) / CONFIG
+CONFIG_FILES = [CONFIG, *workflow.overwrite_configfiles]
 with usable():
     check_keys(CONFIG_FILES, sys.argv, workflow.config_settings.config)
 
 
-configfile: "config.yaml"
+configfile: str(CONFIG)
 
 
 with usable():
