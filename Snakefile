@@ -10,7 +10,7 @@ min_version("9.0")
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
 from common.configuration import (
     applies,
-    check_keys,
+    check_arguments,
     checked,
     declarations,
     declared_by,
@@ -20,6 +20,7 @@ from common.configuration import (
     label_of,
     options_of,
     plugin_of,
+    read_files,
     recipe_of,
     settings_of,
     usable,
@@ -36,16 +37,16 @@ begin(Path(workflow.basedir), main=workflow.is_main_process)
 CONFIG = Path("config.yaml")
 if not CONFIG.exists():
     CONFIG = Path(workflow.basedir) / CONFIG
-CONFIG_FILES = [CONFIG, *workflow.overwrite_configfiles]
 with usable():
-    check_keys(CONFIG_FILES, sys.argv, workflow.config_settings.config)
+    files = read_files([CONFIG, *workflow.overwrite_configfiles])
+    check_arguments(sys.argv, workflow.config_settings.config)
 
 
 configfile: str(CONFIG)
 
 
 with usable():
-    config = checked(config, CONFIG_FILES)
+    config = checked(config, files)
 # For the records of jobs: what makes them again.
 config["options"] = options_of(
     workflow.overwrite_configfiles, workflow.config_settings.config

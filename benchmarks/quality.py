@@ -121,9 +121,10 @@ def trained_by_us(
         recipe.validation_loss(step)
         if step % EVERY == EVERY - 1:
             progress.advance(EVERY)
-    last = apply(recipe.network, noisy, Processor(recipe.processor.device))
+    plain = Processor(recipe.processor.device)
+    last = apply(recipe.network, noisy, plain)
     recipe.network.load_state_dict(recipe.kept())
-    best = apply(recipe.network, noisy, Processor(recipe.processor.device))
+    best = apply(recipe.network, noisy, plain)
     return recipe.summed_error.item() / count, last, best
 
 

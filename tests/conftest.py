@@ -13,8 +13,11 @@ import pytest
 import torch
 import yaml
 
+from explain_plan import planned
+
 ROOT = Path(__file__).resolve().parents[1]
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]
+SHOWN = ["noise", "method", "part"]  # wildcards that tell jobs apart
 PARTS = [
     "Snakefile",
     "config.yaml",
@@ -70,9 +73,14 @@ class Project:
 
     def copied(self, folder: Path) -> "Project":
         """Return a copy of the project and of its results in another folder."""
-        copy = Project.__new__(Project)
-        copy.folder = shutil.copytree(self.folder, folder)
-        return copy
+        return Project.at(shutil.copytree(self.folder, folder))
+
+    @classmethod
+    def at(cls, folder: Path) -> "Project":
+        """Return the project that is in a folder."""
+        project = cls.__new__(cls)
+        project.folder = folder
+        return project
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess:
         """Run a command in the project's folder; the output is in `stdout`."""
@@ -92,6 +100,11 @@ class Project:
         """Run Snakemake as a user would."""
         return self.run(*SNAKEMAKE, "--cores", str(cores), *arguments, **environment)
 
+    def make(self, *arguments: str) -> subprocess.CompletedProcess:
+        """Run a target of the Makefile, with the tests' own interpreter, which is installed already."""
+        own = ["--old-file=.venv/run", f"BIN={Path(sys.executable).parent}"]
+        return self.run("make", f"--makefile={ROOT / 'Makefile'}", *own, *arguments)
+
     def script(self, name: str, *arguments: str) -> subprocess.CompletedProcess:
         """Run a script that is no rule's."""
         return self.run(sys.executable, f"workflow/scripts/{name}", *arguments)
@@ -104,17 +117,10 @@ class Project:
     def planned(self, *arguments: str, **environment: str) -> set[tuple[str, ...]]:
         """Return the planned jobs: rule, and the values of `noise`, `method`, `part` if it has them."""
         text = self.succeed("--dry-run", *arguments, **environment)
-        jobs, rule, found = set(), None, {}
-        for line in [*text.splitlines(), "rule end:"]:
-            words = line.split()
-            if line.startswith(("rule ", "localrule ")):
-                if rule not in (None, "all"):
-                    jobs.add((rule, *(found[k] for k in ("noise", "method", "part") if k in found)))
-                rule, found = words[1].rstrip(":"), {}
-            elif line.startswith("    wildcards: "):
-                pairs = line.removeprefix("    wildcards: ").split(", ")
-                found = dict(pair.split("=", 1) for pair in pairs)
-        return jobs
+        return {
+            (job.rule, *(job.wildcards[name] for name in SHOWN if name in job.wildcards))
+            for job in planned(text)
+        }
 
     def edit_config(self, change, name: str = "config.yaml") -> None:
         """Apply the function `change` to the configuration file's content."""

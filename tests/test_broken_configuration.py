@@ -8,24 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from common.configuration import (
     ConfigurationError,
     _complete_schema,
-    check_keys,
     checked,
     merged,
+    read_files,
 )
 from conftest import Project
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = [ROOT / "config.yaml", ROOT / "methods.yaml"]
+FILES = read_files([ROOT / "config.yaml", ROOT / "methods.yaml"])
 VALID: dict[str, Any] = {}
-for file in FILES:
-    VALID = merged(VALID, yaml.safe_load(file.read_text()))
+for content in FILES:
+    VALID = merged(VALID, content)
 # One of each kind.
 NOISES = ["gaussian_0.1_0_1", "poisson_0.2_1"]
 METHODS = ["autoencoder", "median", "unet", "tuned_median", "unet+lattice", "noise2void", "dncnn"]
@@ -249,14 +248,14 @@ def test_numbers_given_as_text_are_the_same_numbers(number):
 def test_files_that_yaml_would_misread_are_refused(tmp_path, text, message):
     (tmp_path / "mine.yaml").write_text(text)
     with pytest.raises(ConfigurationError) as caught:
-        check_keys([tmp_path / "mine.yaml"])
+        read_files([tmp_path / "mine.yaml"])
     assert "mine.yaml: " in str(caught.value)
     assert message in str(caught.value)
 
 
 def test_merged_keys_of_yaml_may_be_overridden(tmp_path):
     (tmp_path / "mine.yaml").write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\n")
-    check_keys([tmp_path / "mine.yaml"])
+    read_files([tmp_path / "mine.yaml"])
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """The published experiment on the real images, as far as it takes no training."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +8,7 @@ import pytest
 from skimage.io import imread
 from skimage.transform import resize
 
-from conftest import ROOT, Project
+from conftest import Project
 
 pytestmark = pytest.mark.slow
 
@@ -19,22 +17,8 @@ pytestmark = pytest.mark.slow
 def paper(real_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A copy of the project in which `make check-paper` was run."""
     project = Project(tmp_path_factory.mktemp("paper"))
-    done = subprocess.run(
-        [
-            "make",
-            f"--makefile={ROOT / 'Makefile'}",
-            "--old-file=.venv/run",  # the tests' own interpreter is installed already
-            f"BIN={Path(sys.executable).parent}",
-            "CORES=2",
-            f"IMAGES={real_images}",
-            "check-paper",
-        ],
-        cwd=project.folder,
-        text=True,
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = project.make("CORES=2", f"IMAGES={real_images}", "check-paper")
+    assert done.returncode == 0, done.stdout
     project.output = done.stdout
     return project
 

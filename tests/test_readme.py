@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -115,16 +114,10 @@ def test_each_test_that_the_page_on_reliability_names_exists():
 
 
 def test_make_verify_and_make_why(finished: Project):
-    make = [
-        "make",
-        f"--makefile={ROOT / 'Makefile'}",
-        "--old-file=.venv/run",  # the tests' own interpreter is installed already
-        f"BIN={Path(sys.executable).parent}",
-    ]
-    done = finished.run(*make, "verify")
+    done = finished.make("verify")
     assert done.returncode == 0, done.stdout
     assert "files are as they were made" in done.stdout
     arguments = re.search(r'^make why (ARGS=".*")$', RELIABILITY, re.MULTILINE)[1]
-    done = finished.run(*make, "why", *shlex.split(arguments))
+    done = finished.make("why", *shlex.split(arguments))
     assert done.returncode == 0, done.stdout
     assert "because seed: 2015 became 7" in done.stdout

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -25,10 +26,7 @@ Jobs = set[tuple[str, ...]]
 
 def jobs(rule: str, *values: Iterable[str]) -> Jobs:
     """Return a rule's jobs for each combination of the values of its wildcards."""
-    found = {(rule,)}
-    for choices in values:
-        found = {(*job, choice) for job in found for choice in choices}
-    return found
+    return {(rule, *chosen) for chosen in product(*values)}
 
 
 def chain(noises: Iterable[str], methods: Iterable[str]) -> Jobs:
@@ -136,7 +134,7 @@ def test_nothing_runs_with_other_cores(finished: Project, cores: int):
 
 def test_nothing_runs_in_a_moved_folder(finished: Project, tmp_path: Path):
     moved = finished.copied(tmp_path / "first").folder.rename(tmp_path / "a second place")
-    assert _at(moved).planned() == set()
+    assert Project.at(moved).planned() == set()
 
 
 def test_nothing_runs_in_a_fresh_clone_with_copied_results(finished: Project, tmp_path: Path):
@@ -149,12 +147,6 @@ def test_nothing_runs_in_a_fresh_clone_with_copied_results(finished: Project, tm
     assert clone.planned() == set()
 
 
-def _at(folder: Path) -> Project:
-    project = Project.__new__(Project)
-    project.folder = folder
-    return project
-
-
 # ----------------------------------------------------------------------------------------- code
 
 
@@ -165,25 +157,22 @@ def add(project: Project, file: str, text: str) -> None:
 
 def reached_by(project: Project, file: str) -> Jobs:
     """Return which jobs ran a file, and all that took what they made: from the records of the jobs."""
-    records = [record for _, record in read_records([project.folder])]
-    changed = [record for record in records if file in record["code"]]
+    records = {job_of(path): record for path, record in read_records([project.folder])}
+    changed = {job for job, record in records.items() if file in record["code"]}
     assert changed, f"no job runs {file}: the comparison says nothing"
     while True:
-        made = {output for record in changed for output in record["outputs"]}
-        more = [r for r in records if r not in changed and made & set(r["inputs"])]
+        made = {output for job in changed for output in records[job]["outputs"]}
+        more = {job for job, record in records.items() if made & set(record["inputs"])} - changed
         if not more:
-            return {(r["rule"], *_values(r)) for r in changed}
-        changed += more
+            return changed
+        changed |= more
 
 
-def _values(record: dict) -> list[str]:
-    """Return the wildcards of a job, as `Project.planned` has them, from the name of its output."""
-    parts = Path(record["target"]).with_suffix("").parts
-    if record["rule"] in ("render_phantom", "split_images"):
-        return []
-    return [part for part in parts if part in (*TWO_NOISES, *ALL, "noisy", "train", "test")][
-        record["rule"] in ("corrupt_images", "augment_images") :
-    ]
+def job_of(record: Path) -> tuple[str, ...]:
+    """Return a job as `Project.planned` has it: its record lies in `provenance/RULE/NOISE/METHOD.json`."""
+    parts = record.with_suffix("").parts
+    job = parts[parts.index("provenance") + 1 :]
+    return tuple(part for part in job if not part.endswith("px"))  # the size of the images
 
 
 def test_comments_and_docstrings_run_nothing(finished: Project, tmp_path: Path):

@@ -215,7 +215,7 @@ def test_digest_follows_imports_and_ignores_what_does_not_run(scripts, file, tex
     assert (source_digest("a.py") == before) is same
 
 
-def test_digest_does_not_depend_on_what_syntax_trees_of_a_version_have(monkeypatch):
+def test_digest_does_not_depend_on_what_syntax_trees_of_a_version_have():
     """Python 3.12 gave functions and classes `type_params`, 3.13 leaves empty fields out."""
     source = "class A:\n    def f(self, x=1, *y):\n        'Docstring.'\n        return x\n"
     before = module._normalised(module.ast.parse(source))

@@ -4,10 +4,11 @@ Each rule is handed only its own slice, and a digest of the code that it runs. S
 what depends on it and nothing else.
 """
 
-# Many jobs run the same code, which does not change while they are planned.
+# Many jobs run the same code and packages, which do not change while they are planned.
 source_digest = functools.cache(source_digest)
 
 
+@functools.cache
 def packages(*names):
     """Return the versions of packages, as far as results depend on them: without patch releases."""
     return {

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from common.provenance import SCRIPTS, file_digest, read_record, record_path
+from common.files import file_digest
+from common.provenance import SCRIPTS, read_record, record_path
 
 HELP = ("-h", "--help")
 WHILE = "Union of exclusive params before and now across all output:"
@@ -29,8 +30,13 @@ class Job:
     @property
     def name(self) -> str:
         """The rule and what its wildcards stand for, without the run, which all have in common."""
-        pairs = (w.split("=", 1) for w in self.files("wildcards"))
-        return " ".join([self.rule, *(value for key, value in pairs if key != "run")])
+        values = (value for key, value in self.wildcards.items() if key != "run")
+        return " ".join([self.rule, *values])
+
+    @property
+    def wildcards(self) -> dict[str, str]:
+        """What the wildcards stand for."""
+        return dict(pair.split("=", 1) for pair in self.files("wildcards"))
 
     def files(self, key: str) -> list[str]:
         """Return a field that is a list."""

@@ -5,7 +5,6 @@ A source is the URL of an archive, an archive or a folder; see `common.downloads
 """
 
 import csv
-import hashlib
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from common.archives import ARCHIVE_FAULTS, members
 from common.downloads import download
+from common.files import file_digest
 from common.images import fingerprint, read_grey, same_film
 from common.job import InputError, Progress, log, run
 
@@ -186,7 +186,7 @@ def _verify(images: Path, origins: dict[Path, str], films: dict[str, Film] | Non
         try:
             if films is None:
                 read_grey(path)
-            elif (digest := _sha256(path)) != films[path.stem].sha256:
+            elif (digest := file_digest(path)) != films[path.stem].sha256:
                 _check_film(path, owners.get(digest), films)
                 reencoded += 1
         except (InputError, OSError) as error:
@@ -210,16 +210,11 @@ def _check_film(path: Path, owner: str | None, films: dict[str, Film]) -> None:
 def _agreement(path: Path, film: Film) -> int:
     """Return 2 if an image is the manifest's file, 1 if it shows the same film, and else 0."""
     try:
-        if _sha256(path) == film.sha256:
+        if file_digest(path) == film.sha256:
             return 2
         return int(same_film(fingerprint(path), film.fingerprint))
     except (InputError, OSError):
         return 0
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _some(things: list[str], separator: str = ", ") -> str:

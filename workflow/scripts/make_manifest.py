@@ -2,10 +2,9 @@
 
 import argparse
 import csv
-import hashlib
 from pathlib import Path
 
-from common.files import replacing
+from common.files import file_digest, replacing
 from common.images import SUFFIXES, fingerprint
 
 
@@ -27,7 +26,7 @@ def make_manifest(folder: Path, manifest: Path) -> int:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["id", "sha256", "fingerprint"])
         for path in paths:
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest = file_digest(path)
             table.writerow([path.stem, digest, fingerprint(path)])
     return len(paths)
 

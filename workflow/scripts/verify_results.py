@@ -9,15 +9,17 @@ import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from common.provenance import file_digest, read_records
+from common.files import file_digest
+from common.provenance import read_records
 
 FOLDERS = [Path("results"), Path("resources/datasets")]
 
 
-def problems(folders: list[Path]) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with files below some folders, and for each the command that mends it."""
-    for path, record in read_records(folders):
+def problems(records: dict[Path, dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with the files of some records, and for each the command that mends it."""
+    for path, record in records.items():
         if "outputs" not in record:
             yield f"{path} can't be read: this record is damaged", ""
             continue
@@ -42,14 +44,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folders", type=Path, nargs="*", default=FOLDERS, help="default: all")
     folders = parser.parse_args().folders
+    records = dict(read_records(folders))
     found: dict[str, list[str]] = {}
-    for problem, command in problems(folders):
+    for problem, command in problems(records):
         found.setdefault(command, []).append(problem)
     for command, lines in found.items():
         print(*lines, sep="\n")
         if command:
             print(f"  to make it again: {command}")
-    count = sum(len(record.get("outputs", [])) for _, record in read_records(folders))
+    count = sum(len(record.get("outputs", [])) for record in records.values())
     if not count:
         sys.exit(f"nothing is recorded in {', '.join(map(str, folders))}")
     if found:

@@ -44,7 +44,7 @@ class ConfigurationError(Exception):
     """The configuration cannot be used. The message names each key and what is allowed."""
 
 
-def checked(config: Mapping[str, Any], files: Iterable[str | Path] = ()) -> Config:
+def checked(config: Mapping[str, Any], files: Iterable[Config] = ()) -> Config:
     """Return a checked copy of `config` in which `run` and `select` are filled in.
 
     `{dataset}` in `run` stands for the name of the data set.
@@ -55,7 +55,7 @@ def checked(config: Mapping[str, Any], files: Iterable[str | Path] = ()) -> Conf
 
     Args:
         config: What Snakemake has merged.
-        files: The files that it is from.
+        files: What the files hold that it is from.
 
     Raises:
         ConfigurationError: Naming every key that is wrong, its value and what is allowed.
@@ -75,12 +75,11 @@ def checked(config: Mapping[str, Any], files: Iterable[str | Path] = ()) -> Conf
     return config
 
 
-def _ordered(config: Config, files: Iterable[str | Path]) -> Config:
+def _ordered(config: Config, files: Iterable[Config]) -> Config:
     """Return the configuration in an order that does not depend on where a value was given."""
-    contents = [yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {} for file in files]
     result = _alphabetical(config)
     for part in ("datasets", "noise", "methods"):
-        names = [str(name) for content in contents for name in content.get(part) or {}]
+        names = [str(name) for content in files for name in content.get(part) or {}]
         order = dict.fromkeys([*names, *config[part]])
         result[part] = {name: result[part][name] for name in order if name in config[part]}
     return result
@@ -101,26 +100,34 @@ def usable() -> Iterator[None]:
         sys.exit(f"The configuration can't be used.\n{error}")
 
 
-def check_keys(
-    files: Iterable[str | Path], arguments: Iterable[str] = (), given: Iterable[str] = ()
-) -> None:
-    """Refuse a key that is given twice: YAML takes the last one silently.
-
-    Args:
-        files: The configuration files.
-        arguments: The command line.
-        given: The keys that it sets, by arguments `key=value`.
+def read_files(files: Iterable[str | Path]) -> list[Config]:
+    """Return what configuration files hold, in which no key is given twice: YAML would take the last one.
 
     Raises:
-        ConfigurationError: Naming the file or the argument, the key and the lines.
+        ConfigurationError: Naming the file, and the key and the lines.
     """
+    contents = []
     for file in files:
         try:
-            yaml.load(Path(file).read_text(encoding="utf-8"), Loader=_UniqueKeys)
+            text = Path(file).read_text(encoding="utf-8")
+            contents.append(yaml.load(text, Loader=_UniqueKeys) or {})
         except FileNotFoundError:
             raise ConfigurationError(f"{file}: there is no such file") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{file}: {error}") from error
+    return contents
+
+
+def check_arguments(arguments: Iterable[str], given: Iterable[str]) -> None:
+    """Refuse a key that is given twice on the command line.
+
+    Args:
+        arguments: The command line.
+        given: The keys that it sets, by arguments `key=value`.
+
+    Raises:
+        ConfigurationError: Naming the argument and the key.
+    """
     seen = set()
     for key, separator, value in (argument.partition("=") for argument in arguments):
         if not separator or key not in given:

@@ -5,14 +5,13 @@ with their digests, and `explain_plan.py` says which setting or which code is an
 """
 
 import datetime
-import hashlib
 import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.files import replacing
+from common.files import file_digest, replacing
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake as Snakemake
@@ -70,12 +69,6 @@ def files_of(path: str | Path) -> list[Path]:
     """Return a file itself, or all files in a folder."""
     path = Path(path)
     return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-
-
-def file_digest(path: str | Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal digits."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def code_digests(script: str) -> dict[str, str]:
