@@ -1,5 +1,4 @@
 import functools
-import importlib.metadata
 import sys
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
+from common.checkpoints import forget
 from common.configuration import (
     applies,
     check_arguments,
@@ -28,10 +28,15 @@ from common.configuration import (
 )
 from common.devices import wants_gpu
 from common.job import GO_ON
+from common.packages import package_versions
 from common.running import begin
-from common.source_digest import source_digest
+from common.source_digest import source_digests
 
-begin(Path(workflow.basedir), main=workflow.is_main_process)
+begin(
+    Path(workflow.basedir),
+    main=workflow.is_main_process,
+    dry=workflow.output_settings.dryrun,
+)
 
 # With --directory, the one there, if there is one.
 CONFIG = Path("config.yaml")
@@ -49,7 +54,9 @@ with usable():
     config = checked(config, files)
 # For the records of jobs: what makes them again.
 config["options"] = options_of(
-    workflow.overwrite_configfiles, workflow.config_settings.config
+    Path(workflow.main_snakefile),
+    workflow.overwrite_configfiles,
+    workflow.config_settings.config,
 )
 
 
@@ -77,7 +84,7 @@ rule all:
             run=config["run"],
             noise=config["select"]["noise"],
         ),
-        each("results/{run}/models/{noise}/{method}.pt", TRAINED),
+        MODELS,
         branch(HISTORIES, then=f"results/{config['run']}/figures/training.png"),
 
 
@@ -86,6 +93,10 @@ onerror:
 
 
 onsuccess:
+    # Only now: a job that is killed at its very end is done again.
+    for model, checkpoint in zip(MODELS, CHECKPOINTS, strict=True):
+        if Path(model).exists():
+            forget(Path(checkpoint))
     print(
         f"Results are in results/{config['run']}; table.md and methods.md are the tables."
     )

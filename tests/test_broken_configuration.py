@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -45,7 +46,7 @@ WRONG = {
     "integer": ["many", "", "3 pixels", 1.5, "1.5", None, True, [], {}, [3], math.nan, "1e400"],
     "number": ["many", "", None, False, [], {}, math.nan, math.inf, "nan", "-inf"],
     "boolean": ["perhaps", 3, None, [], "1"],
-    "string": [None, [], {}, ["a"]],
+    "string": [None, True, False, [], {}, ["a"]],
     "array": ["a", 3, None, {}, True],
     "object": ["a", 3, None, [], True],
 }
@@ -65,6 +66,8 @@ NAMES = [
     "ä",
     ".",
     "a" * 101,
+    "logs",  # folders beside those that have such names
+    "provenance",
 ]
 
 
@@ -229,7 +232,37 @@ def test_numbers_given_as_text_are_the_same_numbers(number):
                 found.append(config)
             except ConfigurationError:
                 found.append("refused")
-        assert found[0] == found[1]
+        assert repr(found[0]) == repr(found[1])  # 1 == 1.0, but they are other parameters of a job
+
+
+@pytest.mark.parametrize("value", [1, 1.0, "1", "1.0", "1e0"])
+@pytest.mark.parametrize("path", [("seed",), ("noise", "gaussian_0.1_0_1", "std")])
+def test_one_number_has_one_form(path, value):
+    config = copy.deepcopy(VALID)
+    Fault(path, value, ()).apply(config)
+    config = checked(config, FILES)
+    for key in path:
+        config = config[key]
+    assert repr(config) == "1"
+
+
+def test_a_part_that_is_wrong_in_a_file_may_be_mended_by_the_next(project: Project):
+    (project.folder / "wrong.yaml").write_text("noise: 3\nmethods: [a]\n")
+    right = yaml.safe_dump({part: VALID[part] for part in ("noise", "methods")})
+    (project.folder / "right.yaml").write_text(right)
+    done = project.snakemake("--dry-run", "--configfile", "wrong.yaml", "right.yaml")
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_name_may_be_a_number_in_one_place_and_text_in_another():
+    config = copy.deepcopy(VALID)
+    config["noise"] |= {3: {"distribution": "poisson", "factor": 1, "lambda": 1}}
+    config["noise"] |= {"3": {"lambda": 2}}
+    assert checked(config, FILES)["noise"]["3"] == {
+        "distribution": "poisson",
+        "factor": 1,
+        "lambda": 2,
+    }
 
 
 @pytest.mark.parametrize(
@@ -238,6 +271,8 @@ def test_numbers_given_as_text_are_the_same_numbers(number):
         ("seed: 1\nimage_size: 128\nseed: 2\n", "seed is given in line 1 and again in line 3; keep one"),
         ("methods:\n  median:\n    size: 3\n    size: 5\n", "size is given in line 3 and again in line 4"),
         ("noise: {a: {factor: 1}, a: {factor: 2}}\n", "a is given in line 1 and again in line 1"),
+        ("noise:\n  0.3: {a: 1}\n  0.30: {a: 2}\n", "0.3 is given in line 2 and again in line 3"),
+        ("noise:\n  0.3: {a: 1}\n  '0.3': {a: 2}\n", "0.3 is given in line 2 and again in line 3"),
         ("noise:\n  - {a: 1, a: 2}\n", "a is given in line 2"),
         ("? [1, 2]\n: 3\n", "unhashable"),
         ("seed: [1\n", "line 2"),
@@ -269,6 +304,14 @@ def test_merged_keys_of_yaml_may_be_overridden(tmp_path):
         ("", ["--config", "run=../elsewhere"], "run: '../elsewhere' is not allowed; allowed: a file name"),
         ("", ["--config", "methods={median: {size: 3, size: 5}}"], "--config methods: size is given in line 1 and again"),
         ("", ["--config", "seed=3", "seed=4"], "--config seed: is given twice; keep one"),
+        ("", ["--config", "seed=3", "--config", "device=cpu"], "--config is given twice; give all after one --config"),
+        ("", ["-C", "seed=3", "--config=device=cpu"], "--config is given twice; give all after one --config"),
+        ("", ["-Cseed=3", "--config", "device=cpu"], "--config is given twice; give all after one --config"),
+        ("", ["--configfile", "mine.yaml"], "--configfile is given twice; give all after one --configfile"),
+        ("", ["--configfiles=mine.yaml"], "--configfile is given twice; give all after one --configfile"),
+        ("run: no\n", [], "run: False is not allowed; allowed: a value of type string (in quotes"),
+        ("methods: {median: {label: yes}}\n", [], "methods.median.label: True is not allowed; allowed: a value of type string (in"),
+        ("noise: {logs: {distribution: poisson, factor: 1, lambda: 1}}\n", [], "but not logs or provenance"),
         ("", ["--config", "device=tpu", "seed=-1"], "device: 'tpu' is not allowed; allowed: auto, cpu, cuda"),
     ],
 )  # fmt: skip

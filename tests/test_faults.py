@@ -27,6 +27,7 @@ ONE = f"select={{noise: [{POISSON}], methods: [autoencoder, median]}}"
 # What differs from run to run: it holds times.
 TIMED = ("logs/", "benchmarks/", "provenance/", "costs/", "methods.", "compute.png")
 PATIENCE = 120  # seconds after which something that is waited for is given up
+SECONDS = 10  # what "within seconds" means, on a machine that is busy with other tests
 GO_ON = "run the same command again"
 
 
@@ -67,14 +68,22 @@ class Run:
 
 
 def processes_in(folder: Path) -> list[str]:
-    """Return the commands of the living processes that run a script in a folder."""
+    """Return the commands of the living processes that were started in a folder."""
     found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+    for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            command = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            if str(folder / ".snakemake/scripts") in command:
-                found.append(command)
-    return found
+            if (entry / "cwd").readlink() == folder:
+                command = (entry / "cmdline").read_bytes()
+                found.append(command.replace(b"\0", b" ").decode(errors="replace"))
+    return [command for command in found if command]  # one that has ended has none
+
+
+def assert_ended(folder: Path) -> None:
+    """Assert that within `SECONDS` no process of a run is left."""
+    end = time.monotonic() + SECONDS
+    while processes_in(folder) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not processes_in(folder)
 
 
 def made(project: Project) -> dict[str, object]:
@@ -153,6 +162,21 @@ def test_killed_training_goes_on_and_ends_bit_identical(finished: Project, tmp_p
     assert not list((results / "checkpoints").rglob("*.pt"))
 
 
+def test_a_training_that_is_killed_at_its_very_end_does_no_step_again(
+    finished: Project, tmp_path: Path
+):
+    copy = finished.copied(tmp_path / "copy")
+    arguments = ["--config", ONE, LONG]
+    run = Run(copy, *arguments)
+    model = copy.folder / f"results/phantom/models/{POISSON}/autoencoder.pt"
+    assert run.reaches(lambda: "train_denoiser" in run.text and not model.exists())
+    assert run.reaches(model.exists), run.text
+    run.end()
+    copy.succeed(*arguments)
+    log = copy.folder / f"results/phantom/logs/train_denoiser/{POISSON}/autoencoder.log"
+    assert "goes on after step 400 from its checkpoint" in log.read_text()
+
+
 def training_run(project: Project) -> Run:
     """Start a run that will train for hours, and wait until it trains."""
     run = Run(project, "--config", ONE, ENDLESS)
@@ -167,12 +191,23 @@ ENDLESS = "methods={autoencoder: {training: {steps: 10000000}}}"
 def test_jobs_end_when_their_snakemake_is_killed(finished: Project, tmp_path: Path):
     copy = finished.copied(tmp_path / "copy")
     run = training_run(copy)
-    assert processes_in(copy.folder)
+    assert len(processes_in(copy.folder)) > 1
     run.end(jobs=False)
-    end = time.monotonic() + PATIENCE
-    while processes_in(copy.folder) and time.monotonic() < end:
-        time.sleep(0.1)
-    assert not processes_in(copy.folder)
+    assert_ended(copy.folder)
+
+
+def test_processes_of_a_job_end_when_its_snakemake_is_killed(project: Project):
+    """A job that renders has some of its own, which render for long at this size."""
+    project.edit_config(lambda config: config.update(image_size=512))
+    run = Run(project, "--", "resources/datasets/phantom/512px/images.npy")
+    assert run.reaches(lambda: len(rendering(project.folder)) == 2), run.text
+    run.end(jobs=False)
+    assert_ended(project.folder)
+
+
+def rendering(folder: Path) -> list[str]:
+    """Return the commands of the processes of a pool, without the one that starts them."""
+    return [c for c in processes_in(folder) if "multiprocessing.forkserver" in c][1:]
 
 
 def test_a_second_run_is_refused_while_the_first_one_lives(finished: Project, tmp_path: Path):
@@ -187,13 +222,75 @@ def test_a_second_run_is_refused_while_the_first_one_lives(finished: Project, tm
     assert copy.snakemake("--config", ONE, ENDLESS).returncode != 0
     run.end()
     assert list((copy.folder / ".snakemake/locks").iterdir())  # nobody clears them but the next
-    copy.succeed("--config", ONE)
+    with waiting_dry_run(copy):
+        copy.succeed("--config", ONE)
+
+
+@contextlib.contextmanager
+def waiting_dry_run(project: Project) -> Iterator[None]:
+    """Let a dry run wait for long, once it has begun."""
+    waits, snakefile = project.folder / "waits", project.folder / "Snakefile"
+    with snakefile.open("a") as file:
+        file.write("\nimport time\nif workflow.output_settings.dryrun:\n")
+        file.write(f"    Path({str(waits)!r}).touch()\n    time.sleep({PATIENCE})\n")
+    run = Run(project, "--dry-run")
+    assert run.reaches(waits.exists)
+    yield
+    assert run.process.poll() is None
+    run.end()
+
+
+def test_locks_of_another_machine_are_let_be(finished: Project, tmp_path: Path):
+    """Whether a run is alive there can't be told from here, if the disk is shared."""
+    copy = finished.copied(tmp_path / "copy")
+    lock = copy.folder / ".snakemake/locks/0.output.lock"
+    lock.parent.mkdir(exist_ok=True)
+    lock.write_text("results/phantom/table.md\n")
+    (copy.folder / ".snakemake/alive").write_text("elsewhere\n01234567\n")
+    force = ["--force", "--", "results/phantom/table.md"]
+    done = copy.snakemake(*force)
+    assert done.returncode != 0
+    assert "elsewhere has left locks in" in done.stdout
+    assert "snakemake --unlock" in done.stdout
+    assert lock.exists()
+    copy.succeed("--unlock")
+    copy.succeed(*force)
+
+    lock.parent.mkdir(exist_ok=True)
+    lock.write_text("results/phantom/table.md\n")
+    copy.succeed(*force)  # it was this machine that left it
+
+
+def test_code_that_is_edited_while_a_run_goes_on_is_not_run(finished: Project, tmp_path: Path):
+    copy = finished.copied(tmp_path / "copy")
+    steps = "methods={autoencoder: {training: {steps: 400}}}"
+    run = Run(copy, "--config", ONE, steps)
+    results = copy.folder / "results/phantom"
+    assert run.reaches((results / f"checkpoints/{POISSON}/autoencoder.pt").exists), run.text
+    for file in (
+        "methods/autoencoder.py",
+        "score_images.py",
+    ):  # of the job that runs, of one that will
+        path = copy.folder / "workflow/scripts" / file
+        path.write_text(path.read_text() + "\nANSWER = 42\n")
+    assert run.process.wait(PATIENCE) != 0
+    assert (results / f"models/{POISSON}/autoencoder.pt").exists()  # this one had all that it runs
+    assert "methods/autoencoder.py changed while the workflow ran" in run.text  # denoising
+    assert "Traceback" not in run.text
+    planned = copy.planned("--config", ONE, steps)
+    assert {
+        ("train_denoiser", POISSON, "autoencoder"),
+        ("score_images", POISSON, "noisy"),
+    } <= planned
+    copy.succeed("--config", ONE, steps)
+    assert copy.planned("--config", ONE, steps) == set()
 
 
 def test_ctrl_c_ends_the_run_and_says_how_to_go_on(finished: Project, tmp_path: Path):
     copy = finished.copied(tmp_path / "copy")
     run = training_run(copy)
-    assert run.end(signal.SIGINT) != 0
+    os.killpg(run.process.pid, signal.SIGINT)
+    assert run.process.wait(SECONDS) != 0
     assert f"interrupted; {GO_ON}" in run.text
     assert "Traceback" not in run.text
     assert not processes_in(copy.folder)

@@ -1,6 +1,8 @@
 """Getting images from folders, archives and servers that misbehave, and verifying them."""
 
+import hashlib
 import io
+import os
 import re
 import shutil
 import stat
@@ -20,6 +22,7 @@ import fetch_images as module
 from common import archives
 from common.downloads import BLOCK, download
 from common.job import InputError
+from common.tables import read_table
 from fetch_images import fetch_images, read_manifest
 from make_manifest import make_manifest
 
@@ -45,12 +48,18 @@ def place(tmp_path):
     manifest = read_manifest(tmp_path / "manifest.csv")
     (tmp_path / "data").mkdir()
     target = tmp_path / "data" / "images"
-    return SimpleNamespace(root=tmp_path, films=films, manifest=manifest, target=target)
+    return SimpleNamespace(
+        root=tmp_path,
+        films=films,
+        manifest=manifest,
+        target=target,
+        checksums=tmp_path / "data" / "images.csv",
+    )
 
 
 def fetch(place, *sources, films="manifest", attempts=3):
     wanted = place.manifest if films == "manifest" else films
-    fetch_images(sources, place.target, wanted, attempts=attempts, backoff=0.01)
+    fetch_images(sources, place.target, place.checksums, wanted, attempts=attempts, backoff=0.01)
 
 
 def refused(place, *sources, **options) -> str:
@@ -62,8 +71,19 @@ def refused(place, *sources, **options) -> str:
 
 
 def fetched(place) -> list[str]:
-    assert [path.name for path in place.target.parent.iterdir()] == ["images"]
-    return sorted(path.name for path in place.target.iterdir())
+    """Return the names of the images; there may be nothing else but the table of their checksums."""
+    assert sorted(place.target.parent.iterdir()) == [place.target, place.checksums]
+    files = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in place.target.iterdir()}
+    table = {line["file"]: line["sha256"] for line in read_table(place.checksums)}
+    assert table == files
+    assert list(table) == sorted(table)
+    return list(table)
+
+
+def forget(place) -> None:
+    """Delete what was fetched, as Snakemake does before it fetches again."""
+    shutil.rmtree(place.target)
+    place.checksums.unlink()
 
 
 def zipped(place, members=None, name="films.zip") -> Path:
@@ -90,6 +110,16 @@ def test_a_folder_is_read_in_place(place):
     assert fetched(place) == ["001.jpg", "002.jpg", "003.jpg"]
     for path in place.target.iterdir():
         assert path.readlink() == place.films / path.name
+
+
+def test_names_that_are_no_text_are_refused(place):
+    name = os.fsdecode(b"f\xfclm.png")  # Latin-1
+    film(1).save(place.films / "other.png")
+    (place.films / "other.png").rename(place.films / name)
+    message = refused(place, place.films, films=None)
+    assert "f\\udcfclm.png': the name of this image is not UTF-8; rename it" in message
+    message.encode()
+    fetch(place, place.films)  # the manifest has no such name
 
 
 def test_the_home_directory_and_subfolders_are_found(place, monkeypatch):
@@ -202,7 +232,7 @@ def test_a_rar_within_a_zip_needs_a_tool(place, monkeypatch):
     assert fetched(place) == ["001.jpg", "002.jpg", "003.jpg"]
 
     tool.write_text("#!/bin/sh\nexit 1")
-    shutil.rmtree(place.target)
+    forget(place)
     assert "bsdtar cannot unpack the RAR" in refused(place, source)
 
 
@@ -249,7 +279,7 @@ def test_images_of_ones_own_need_only_be_readable(place):
     film(5).save(place.films / "a patient.TIFF")
     fetch(place, place.films, films=None)
     assert fetched(place) == ["001.jpg", "002.jpg", "003.jpg", "a patient.tiff"]
-    shutil.rmtree(place.target)
+    forget(place)
     (place.films / "b.png").write_text("no image")
     message = refused(place, place.films, films=None)
     assert f"{place.films}/b.png cannot be read" in message
@@ -294,7 +324,7 @@ def test_the_script_reads_configuration_and_manifest(place):
         wildcards=SimpleNamespace(dataset="isbi2015"),
         config={"datasets": {"isbi2015": {"sources": [str(place.films)]}}},
         input={"manifest": str(place.root / "manifest.csv")},
-        output=SimpleNamespace(images=str(place.target)),
+        output=SimpleNamespace(images=str(place.target), checksums=str(place.checksums)),
     )
     module.main(snakemake)
     assert len(fetched(place)) == 3

@@ -1,5 +1,6 @@
 """A change makes run again what depends on it, and nothing else; what is damaged is found."""
 
+import importlib.metadata
 import json
 import os
 import shlex
@@ -9,10 +10,13 @@ from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from common.provenance import read_records
 from conftest import SNAKEMAKE, TWO_NOISES, Project
+from make_manifest import make_manifest
 
 pytestmark = pytest.mark.slow
 
@@ -52,6 +56,7 @@ EVERYTHING = {("render_phantom",), ("split_images",)} | AUGMENTED
 NEW = "poisson_0.2_5"
 SETTINGS = {
     "the same value given again": ("methods={median: {size: 3}}", set()),
+    "the same value in another form": (f"noise={{{POISSON}: {{lambda: 1.0}}}}", set()),
     "a value of a noise setting": (
         f"noise={{{POISSON}: {{lambda: 2}}}}",
         corruption([POISSON]) | COLLECTED,
@@ -147,6 +152,41 @@ def test_nothing_runs_in_a_fresh_clone_with_copied_results(finished: Project, tm
     assert clone.planned() == set()
 
 
+def own_images(folder: Path, count: int = 8) -> Path:
+    """Return a folder of images, of noise, made in it."""
+    images = folder / "films"
+    images.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        pixels = rng.integers(0, 256, (130, 140), dtype=np.uint8)
+        Image.fromarray(pixels).save(images / f"{number}.png")
+    return images
+
+
+def test_nothing_runs_in_a_copy_with_images_of_one_s_own(project: Project, tmp_path: Path):
+    """A folder has no content that could be compared; its date is another one in a copy."""
+    images = own_images(tmp_path)
+    mine = f"datasets={{mine: {{sources: [{images}], train: 6}}}}"
+    arguments = [
+        "--config",
+        "dataset=mine",
+        mine,
+        f"select={{noise: [{POISSON}], methods: [median]}}",
+    ]
+    project.succeed(*arguments)
+    assert project.script("verify_results.py").returncode == 0
+    copy = Project.at(
+        shutil.copytree(project.folder, tmp_path / "copy", copy_function=shutil.copyfile)
+    )
+    assert copy.planned(*arguments) == set()
+    assert copy.script("verify_results.py").returncode == 0
+
+    shutil.copyfile(images / "0.png", images / "1.png")  # another film of this name
+    fetched = {("fetch_images",), ("resize_images",), ("split_images",), ("augment_images",)}
+    planned = copy.planned(*arguments, "--forcerun", "fetch_images")
+    assert fetched - {("augment_images",)} <= planned
+
+
 # ----------------------------------------------------------------------------------------- code
 
 
@@ -158,7 +198,7 @@ def add(project: Project, file: str, text: str) -> None:
 def reached_by(project: Project, file: str) -> Jobs:
     """Return which jobs ran a file, and all that took what they made: from the records of the jobs."""
     records = {job_of(path): record for path, record in read_records([project.folder])}
-    changed = {job for job, record in records.items() if file in record["code"]}
+    changed = {job for job, record in records.items() if file in record["params"]["code"]}
     assert changed, f"no job runs {file}: the comparison says nothing"
     while True:
         made = {output for job in changed for output in records[job]["outputs"]}
@@ -232,29 +272,52 @@ def test_expected_jobs_are_what_they_should_be(finished: Project):
     assert reached_by(finished, "phantom/rays.py") == EVERYTHING
 
 
+def show(median: Jobs) -> Jobs:
+    """Return some jobs, and those that show what they make."""
+    return median | FIGURES | COMPARED | {("make_table",)}
+
+
 @pytest.mark.parametrize(
     ("package", "version", "expected"),
     [
         ("torch", "99.0.0", chain(TWO_NOISES, TRAINED) | COLLECTED),
-        (
-            "scikit-image",
-            "99.0.0",
-            jobs("denoise_images", TWO_NOISES, ["median"])
-            | jobs("score_images", TWO_NOISES, ["noisy", *ALL])
-            | (FIGURES | COMPARED | {("make_table",)}),
-        ),
+        ("scipy", "99.0.0", chain(TWO_NOISES, ["median"]) | COMPARED | {("make_table",)}),
+        ("scikit-image", "99.0.0", show(jobs("score_images", TWO_NOISES, ["noisy", *ALL]))),
         ("pandas", "99.0.0", set()),
+        ("numpy", "99.0.0", set()),
     ],
 )
 def test_another_version_of_a_package_runs_what_depends_on_it(
     finished: Project, tmp_path: Path, package: str, version: str, expected: Jobs
 ):
-    folder = tmp_path / f"{package.replace('-', '_')}-{version}.dist-info"
-    folder.mkdir()
-    (folder / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n"
-    )
-    assert finished.planned(PYTHONPATH=str(tmp_path)) == expected
+    assert finished.planned(PYTHONPATH=pretended(tmp_path, package, version)) == expected
+
+
+def pretended(folder: Path, package: str, version: str) -> str:
+    """Make a folder that claims to hold another version of a package; return its path."""
+    info = folder / f"{package.replace('-', '_')}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
+    return str(folder)
+
+
+def test_another_patch_release_of_a_package_runs_nothing(finished: Project, tmp_path: Path):
+    minor = ".".join(importlib.metadata.version("scipy").split(".")[:2])
+    assert finished.planned(PYTHONPATH=pretended(tmp_path, "scipy", f"{minor}.99")) == set()
+
+
+def test_a_run_without_trained_methods_needs_no_torch(project: Project):
+    """It is planned, at least, where torch is not installed."""
+    hide = "import sys; sys.modules['torch'] = None\n"
+    hide += "import importlib.metadata as m; m.packages_distributions = lambda: {}\n"
+    hide += "real = m.version\n"
+    hide += "def version(name):\n    if name == 'torch': raise m.PackageNotFoundError(name)\n"
+    hide += "    return real(name)\nm.version = version\n"
+    (project.folder / "sitecustomize.py").write_text(hide)
+    done = project.snakemake("--dry-run", PYTHONPATH=str(project.folder))
+    assert done.returncode == 0, done.stdout
+    done = project.snakemake("--config", "select={methods: []}", PYTHONPATH=str(project.folder))
+    assert done.returncode == 0, done.stdout
 
 
 # ------------------------------------------------------------------------------ lost and altered
@@ -374,7 +437,71 @@ def test_records_say_what_was_made_of_what(finished: Project):
         f"results/phantom/noisy/{POISSON}/train.npy",
     ]
     assert record["params"]["settings"]["training"]["steps"] == 6
-    assert {"train_denoiser.py", "recipes/published.py", "common/seeds.py"} <= record["code"].keys()
+    code = record["params"]["code"]
+    assert {"train_denoiser.py", "recipes/published.py", "common/seeds.py"} <= code.keys()
+
+
+def test_files_without_a_record_are_named(finished: Project, tmp_path: Path):
+    copy = finished.copied(tmp_path / "copy")
+    results = copy.folder / "results/phantom"
+    (results / "provenance/make_table.json").unlink()
+    (results / "logs/more.log").touch()
+    (results / "models/benchmarks").mkdir()
+    (results / "models/benchmarks/logs.pt").touch()  # not in a folder of logs
+    done = copy.script("verify_results.py")
+    assert done.returncode == 1
+    named = {line.split()[0] for line in done.stdout.splitlines() if "has no record" in line}
+    made = {f"results/phantom/table.{suffix}" for suffix in ("csv", "md", "html")}
+    assert named == made | {"results/phantom/models/benchmarks/logs.pt"}
+    assert "4 of " in done.stdout
+
+
+def test_a_data_set_that_was_rendered_and_is_now_read_is_verified(project: Project, tmp_path: Path):
+    """Two rules have made the same file: what the later one recorded counts."""
+    target = "resources/datasets/phantom/16px/train.npy"
+    project.succeed(target)
+    images = own_images(tmp_path)
+    project.edit_config(
+        lambda config: config["datasets"].update(phantom={"sources": [str(images)], "train": 6})
+    )
+    project.succeed(target)
+    done = project.script("verify_results.py")
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_run_in_another_directory(project: Project, tmp_path: Path):
+    """With `--directory` results are elsewhere; files that come with the project are found."""
+    images = own_images(tmp_path)
+    make_manifest(images, project.folder / "resources/mine.csv")
+    mine = {"sources": [str(images)], "train": 6, "manifest": "resources/mine.csv"}
+    project.edit_config(lambda config: config["datasets"].update(mine=mine))
+    elsewhere = tmp_path / "else where"
+    elsewhere.mkdir()
+    there = ["--directory", str(elsewhere)]
+    project.planned(*there, "--config", "dataset=isbi2015")  # its published numbers are found
+    arguments = [
+        *there,
+        "--config",
+        "dataset=mine",
+        f"select={{noise: [{POISSON}], methods: [median]}}",
+    ]
+    project.succeed(*arguments)
+    assert not (project.folder / "results").exists()
+    table = elsewhere / "results/mine/table.md"
+    right = table.read_bytes()
+
+    done = project.script("explain_plan.py", *arguments[:2], "--config", *arguments[3:], "seed=7")
+    assert "because seed: 2015 became 7" in done.stdout
+
+    table.write_text("nonsense")
+    verify = [sys.executable, str(project.folder / "workflow/scripts/verify_results.py")]
+    done = Project.at(elsewhere).run(*verify)
+    assert "table.md was altered" in done.stdout
+    command = next(line for line in done.stdout.splitlines() if "again: " in line)
+    done = project.run(*SNAKEMAKE, *shlex.split(command.partition("again: ")[2])[1:])
+    assert done.returncode == 0, done.stdout
+    assert table.read_bytes() == right
+    assert Project.at(elsewhere).run(*verify).returncode == 0
 
 
 # ----------------------------------------------------------------------------------- explanation
@@ -386,6 +513,7 @@ REASONS = {
     "seed=7": "seed: 2015 became 7",
     "datasets={phantom: {train: 7}}": "train: 6 became 7",
     "methods={median: {label: middle}}": "labels.median: median became middle",
+    'methods={median: {label: "a; b: c, d"}}': "labels.median: median became a; b: c, d",
     f"select={{noise: [{GAUSSIAN}]}}": f"noise.{POISSON} is no longer given",
 }
 
@@ -401,6 +529,9 @@ def test_reasons_are_explained_in_words(finished: Project, setting: str):
 def test_other_reasons_are_explained_as_well(finished: Project, tmp_path: Path):
     copy = finished.copied(tmp_path / "copy")
     assert "nothing would run" in copy.script("explain_plan.py").stdout
+    assert copy.script("explain_plan.py", "--forcerun", "plot_compute").stdout == (
+        "plot_compute\n    because you forced it\n1 job would run\n"
+    )
     add(copy, "common/tensors.py", "\nANSWER = 42\n")
     (copy.folder / "results/phantom/table.md").unlink()
     text = copy.script("explain_plan.py").stdout
@@ -413,6 +544,22 @@ def test_other_reasons_are_explained_as_well(finished: Project, tmp_path: Path):
     done = copy.script("explain_plan.py")
     assert done.returncode != 0
     assert "sed: unknown key" in done.stdout
+
+
+def test_causes_are_explained_before_what_follows(finished: Project):
+    text = finished.script("explain_plan.py", "--config", "seed=7").stdout
+    places = [
+        text.index(f"\n{rule}") for rule in ("train_denoiser", "denoise_images", "plot_compute")
+    ]
+    assert places == sorted(places)
+    assert text.startswith("augment_images\n")
+
+
+def test_a_plan_that_is_not_shown_is_not_called_empty(finished: Project):
+    done = finished.script("explain_plan.py", "-q", "--config", "seed=7")
+    assert done.returncode != 0
+    assert "leave out options that make it quiet" in done.stdout
+    assert "nothing would run" not in done.stdout
 
 
 @pytest.mark.parametrize("script", ["explain_plan.py", "verify_results.py"])

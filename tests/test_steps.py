@@ -1,5 +1,6 @@
 """The small steps between the images and the table."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +16,9 @@ from augment_images import augmented
 from common import source_digest as module
 from common.devices import torch_device, wants_gpu
 from common.files import replacing
-from common.job import InputError
+from common.job import InputError, check_code
 from common.seeds import generator
-from common.source_digest import source_digest
+from common.source_digest import source_digests
 from common.split import ids_of
 from common.tables import read_table, write_table
 from make_table import mean_table, notes, shown, with_published
@@ -210,9 +211,41 @@ def scripts(tmp_path, monkeypatch):
     ],
 )
 def test_digest_follows_imports_and_ignores_what_does_not_run(scripts, file, text, same):
-    before = source_digest("a.py")
+    before = source_digests("a.py")
     (scripts / file).write_text(text)
-    assert (source_digest("a.py") == before) is same
+    after = source_digests("a.py")
+    assert (after == before) is same
+    assert {name for name in before if after[name] != before[name]} == (set() if same else {file})
+
+
+@pytest.fixture
+def planned(scripts, monkeypatch):
+    """What a job of the script `a` was planned with."""
+    monkeypatch.syspath_prepend(scripts)
+    yield source_digests("a.py")
+    for name in ("b", "package", "package.c"):
+        sys.modules.pop(name, None)
+
+
+def test_code_that_was_edited_since_it_was_planned_is_not_run(scripts, planned):
+    check_code(planned)
+    (scripts / "b.py").write_text(
+        "# A comment makes no difference.\n" + (scripts / "b.py").read_text()
+    )
+    check_code(planned)
+    (scripts / "package" / "c.py").write_text("VALUE = 2\n")
+    (scripts / "b.py").write_text("VALUE = 2\n")
+    with pytest.raises(InputError, match=r"^b\.py, package/c\.py changed while the workflow ran"):
+        check_code(planned)
+
+
+def test_code_is_imported_before_it_is_checked(scripts, planned):
+    """So it does not matter whether it is edited from then on."""
+    check_code(planned)
+    assert sys.modules["package.c"].VALUE == 1
+    (scripts / "package" / "c.py").unlink()
+    with pytest.raises(InputError, match=r"package/c\.py changed"):
+        check_code(planned)
 
 
 def test_digest_does_not_depend_on_what_syntax_trees_of_a_version_have():
@@ -243,19 +276,39 @@ def test_gpu_is_wanted_where_one_is_and_torch_can_use_it(monkeypatch, tmp_path):
     assert not wants_gpu("auto")
 
 
-def test_input_errors_end_a_job_with_their_message_alone(tmp_path):
+def done_by(tmp_path: Path, work: str) -> subprocess.CompletedProcess:
+    """Run a job that does `work`, a line of Python; what it logs is in the file `log` as well."""
     code = (
         "from types import SimpleNamespace; from common.job import InputError, run\n"
-        "def main(snakemake): raise InputError('film.png: is upside down, turn it')\n"
-        f"run(main, SimpleNamespace(rule='r', wildcards=['a'], log=[{str(tmp_path / 'log')!r}]))"
+        f"def main(snakemake): {work}\n"
+        "params = SimpleNamespace(code={})\n"
+        f"log = [{str(tmp_path / 'log')!r}]\n"
+        "run(main, SimpleNamespace(rule='r', wildcards=['a'], params=params, log=log))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=SCRIPTS, check=False, capture_output=True, text=True
     )
     assert done.returncode == 1
-    for text in (done.stderr, (tmp_path / "log").read_text()):
-        assert "r a: film.png: is upside down, turn it" in text
-        assert "Traceback" not in text
+    assert (tmp_path / "log").read_text().splitlines() == done.stderr.splitlines()
+    return done
+
+
+@pytest.mark.parametrize(
+    ("work", "message"),
+    [
+        ("raise InputError('film.png: is upside down')", "r a: film.png: is upside down"),
+        ("import torch; torch.empty(10**15)", "r a: out of memory: close other programs, or run fewer"),
+        ("import numpy; numpy.empty(10**15)", "r a: out of memory: close other programs, or run fewer"),
+    ],
+)  # fmt: skip
+def test_errors_that_a_user_can_mend_end_a_job_with_a_message_alone(tmp_path, work, message):
+    done = done_by(tmp_path, work)
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_other_errors_keep_their_traceback(tmp_path):
+    assert "Traceback" in done_by(tmp_path, "1 / 0").stderr
 
 
 def test_names_of_images_survive_the_tables(tmp_path):
@@ -274,6 +327,38 @@ def test_tables_are_written_as_pandas_does(tmp_path):
     pd.DataFrame(lines).to_csv(tmp_path / "pandas.csv", index=False)
     assert (tmp_path / "ours.csv").read_bytes() == (tmp_path / "pandas.csv").read_bytes()
     assert [line["id"] for line in read_table(tmp_path / "ours.csv")] == ["NA", 'a, "b"']
+
+
+# Prints, for each script, the local files that importing it imports.
+IMPORTED = """
+import importlib, json, sys
+from pathlib import Path
+
+def local():
+    files = {name: getattr(m, "__file__", None) or "/" for name, m in sys.modules.items()}
+    return {n: Path(f).relative_to(Path.cwd()).as_posix() for n, f in files.items() if Path.cwd() in Path(f).parents}
+
+found = {}
+for script in sys.argv[1:]:
+    for name in local():
+        del sys.modules[name]
+    importlib.import_module(script.removesuffix(".py"))
+    found[script] = sorted(local().values())
+print(json.dumps(found))
+"""
+
+
+def test_digests_are_of_exactly_what_scripts_import():
+    """Else a change would be missed, or would run what it does not reach."""
+    scripts = sorted(path.name for path in SCRIPTS.glob("*.py"))
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED, *scripts],
+        cwd=SCRIPTS,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert {name: sorted(source_digests(name)) for name in scripts} == json.loads(done.stdout)
 
 
 HEAVY = {"matplotlib", "pandas", "scipy", "skimage", "torch"}

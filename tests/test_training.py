@@ -11,9 +11,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from common.checkpoints import copies, forget
 from common.job import InputError
 from common.processor import Processor
-from common.training import apply, forget, train
+from common.training import CHECKPOINT_SECONDS, apply, train
 from conftest import PROCESSORS
 from methods.autoencoder import AutoEncoder, build_network
 from recipes.published import Published
@@ -75,6 +76,15 @@ def test_initial_weights_are_glorot_uniform_and_biases_zero():
         assert layer.weight.abs().max() > 0.9 * limit
         assert layer.weight.std().item() == pytest.approx(limit / 3**0.5, rel=0.2)
         assert not layer.bias.any()
+
+
+def raising(error: Exception):
+    """Return a function that raises an error."""
+
+    def function():
+        raise error
+
+    return function
 
 
 class Gain(nn.Module):
@@ -252,6 +262,34 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch, 
     assert all(torch.equal(whole[key], again[key]) for key in whole)
 
 
+def test_a_damaged_checkpoint_never_takes_the_place_of_the_one_before(tmp_path, monkeypatch):
+    newest, before = copies(tmp_path / "checkpoint.pt")
+    interrupt_training(tmp_path, monkeypatch)
+    newest.write_bytes(newest.read_bytes()[:-1000])
+    sound = before.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "common.training.save_tensors", lambda *_: 1 / 0
+        )  # killed when it saves again
+        with pytest.raises(ZeroDivisionError):
+            run_training(tmp_path)
+    assert not newest.exists()
+    assert before.read_bytes() == sound
+
+
+def test_training_that_was_stopped_after_its_last_step_does_none_again(tmp_path, caplog):
+    caplog.set_level("INFO")
+    whole, history = run_training(tmp_path, steps=27)
+
+    def shuffled(epoch):
+        raise AssertionError("a step is done again")
+
+    again, rest = run_training(tmp_path, steps=27, shuffled=shuffled)
+    assert "goes on after step 27" in caplog.text
+    assert rest == history
+    assert all(torch.equal(whole[key], again[key]) for key in whole)
+
+
 def test_without_any_sound_checkpoint_training_starts_anew(tmp_path, monkeypatch, caplog):
     whole, _ = run_training(tmp_path / "whole", steps=27)
     interrupt_training(tmp_path, monkeypatch, steps=27)
@@ -277,7 +315,7 @@ def test_checkpoints_are_saved_at_once_and_every_half_minute(tmp_path, monkeypat
     run_training(tmp_path, steps=201, network=Slow())
     assert saved[0] < 20
     assert all(0 < later - sooner < 32 for sooner, later in pairwise(saved))
-    assert clock[0] - saved[-1] < 32
+    assert saved[-1] == clock[0]  # after the last step
 
 
 def test_forgotten_checkpoints_are_gone(tmp_path, monkeypatch):
@@ -306,37 +344,62 @@ def test_best_model_is_kept_on_request(tmp_path):
     assert np.square(error).mean() == pytest.approx(min(losses), rel=1e-5)
 
 
-class FailsLater(Gain):
-    """Sound for as many steps as it is told; then multiplied by `factor`."""
+class Leaps(Gain):
+    """Sound for some steps; then the gradient multiplies the weight by `factor`."""
 
     def __init__(self, steps: int, factor: float) -> None:
         super().__init__()
         self.left, self.factor = steps, factor
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        self.left -= self.training
-        return super().forward(x) * (self.factor if self.left < 0 else 1)
+        if self.training and torch.is_grad_enabled():
+            self.left -= 1
+            if self.left < 0:
+                self.gain.data.mul_(self.factor)
+        return super().forward(x)
 
 
+@pytest.mark.parametrize(
+    "seconds", [-1, CHECKPOINT_SECONDS]
+)  # every step saved, or those that must be
 @pytest.mark.parametrize("factor", [float("nan"), float("inf"), 1e6])
 def test_diverged_training_says_where_and_keeps_the_last_good_weights(
-    tmp_path, monkeypatch, factor
+    tmp_path, monkeypatch, factor, seconds
 ):
-    sound, _ = run_training(tmp_path / "sound", steps=8, network=Gain())
-    monkeypatch.setattr("common.training.CHECKPOINT_SECONDS", -1)
-    with pytest.raises(InputError, match=r"at step 10: training diverged; a smaller") as caught:
-        run_training(tmp_path, network=FailsLater(8, factor))
-    found = re.search(r"The weights of step (\d+) are in (\S+), as `network`", str(caught.value))
+    """The weights leap in step 24, an epoch has five; step 20 is always saved."""
+    good, _ = run_training(tmp_path / "good", steps=20 if seconds > 0 else 23, network=Gain())
+    monkeypatch.setattr("common.training.CHECKPOINT_SECONDS", seconds)
+    with pytest.raises(InputError, match=r"at step 25: training diverged; a smaller") as caught:
+        run_training(tmp_path, network=Leaps(23, factor))
+    found = re.search(
+        r"The weights of step (\d+) are in (\S+), as `network`; with them the loss is (\S+)$",
+        str(caught.value),
+    )
+    assert int(found[1]) == (20 if seconds > 0 else 23)
     saved = torch.load(found[2], weights_only=True)
-    assert saved["network"]["gain"].isfinite().all()
-    if not np.isfinite(factor):
-        assert int(found[1]) == 8
-        assert torch.equal(saved["network"]["gain"], sound["gain"])
+    assert torch.equal(saved["network"]["gain"], good["gain"])
+    assert float(found[3]) < 1
+
+
+def test_a_leap_between_two_reports_is_not_saved_over_the_good_weights(tmp_path, monkeypatch):
+    """Each step is saved that may be; those after the leap, in step 21, may not."""
+    monkeypatch.setattr("common.training.CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(Published, "validation_loss", lambda *_: None)
+    with pytest.raises(InputError, match="at step 40: training diverged") as caught:
+        run_training(tmp_path, steps=40, network=Leaps(20, 1e3))
+    assert "The weights of step 20 are in" in str(caught.value)
+
+
+def test_weights_of_another_training_are_not_called_the_last_good_ones(tmp_path, monkeypatch):
+    run_training(tmp_path, steps=20, network=Gain(), identity="another")
+    with pytest.raises(InputError, match="training diverged") as caught:
+        run_training(tmp_path, network=Leaps(3, float("nan")))
+    assert "The weights" not in str(caught.value)
 
 
 def test_training_that_is_broken_from_the_start_says_so(tmp_path):
     with pytest.raises(InputError, match="the loss is nan at step 5: training diverged") as caught:
-        run_training(tmp_path, network=FailsLater(0, float("nan")))
+        run_training(tmp_path, network=Leaps(0, float("nan")))
     assert "The weights" not in str(caught.value)
 
 
@@ -348,20 +411,31 @@ def test_a_bad_start_is_no_divergence(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("allocate", "words"),
     [
-        (torch.OutOfMemoryError("CUDA out of memory"), ["on the GPU", "`batch`", "device: cpu"]),
-        (MemoryError(), ["`batch`"]),
+        (lambda: torch.empty(10**15), ["`batch`", "--cores 1"]),
+        (lambda: np.empty(10**15), ["`batch`", "--cores 1"]),
+        (raising(torch.OutOfMemoryError("CUDA out of memory")), ["on the GPU", "`batch`", "device: cpu"]),
     ],
-)
-def test_out_of_memory_says_what_to_set(tmp_path, error, words):
+)  # fmt: skip
+def test_out_of_memory_says_what_to_set(tmp_path, allocate, words):
     class Large(Gain):
         def forward(self, x):
-            raise error
+            allocate()
+            return super().forward(x)
 
     with pytest.raises(InputError, match=r"out of memory .*with a batch of 4 images") as caught:
         run_training(tmp_path, network=Large())
     assert all(word in str(caught.value) for word in words)
+
+
+def test_other_errors_of_a_step_are_not_called_want_of_memory(tmp_path):
+    class Wrong(Gain):
+        def forward(self, x):
+            return x @ torch.zeros(3)
+
+    with pytest.raises(RuntimeError, match="size"):
+        run_training(tmp_path, network=Wrong())
 
 
 def test_mixed_precision_trains_as_well(tmp_path):

@@ -1,21 +1,12 @@
 """Names that wildcards may take, and slices of the configuration, for all rules.
 
-Each rule is handed only its own slice, and a digest of the code that it runs. So a change reruns
+Each rule is handed only its own slice, and digests of the code that it runs. So a change reruns
 what depends on it and nothing else.
 """
 
-# Many jobs run the same code and packages, which do not change while they are planned.
-source_digest = functools.cache(source_digest)
-
-
-@functools.cache
-def packages(*names):
-    """Return the versions of packages, as far as results depend on them: without patch releases."""
-    return {
-        name: ".".join(importlib.metadata.version(name).split(".")[:2])
-        for name in names
-    }
-
+# Many jobs run the same code, which is taken as it is when they are planned.
+source_digests = functools.cache(source_digests)
+package_versions = functools.cache(package_versions)
 
 SELECTED = config["select"]
 TRAINED = [method for method in SELECTED["methods"] if is_trained(config, method)]
@@ -28,10 +19,19 @@ LATTICE = [
 CANDIDATES = [
     m for m in SELECTED["methods"] if m not in LATTICE
 ]  # to be shown as the best
-PUBLISHED = config["datasets"][config["dataset"]].get("published", [])
 LABELS = {method: label_of(config, method) for method in SELECTED["methods"]}
 KIND = "digital phantom" if config["dataset"] in RENDERED else "real images"
 GPUS = int(wants_gpu(config["device"]))
+
+
+def file_of(dataset, key):
+    """Return the file that a data set's setting names, if it has it; with --directory the project's own."""
+    path = config["datasets"][dataset].get(key, [])
+    ours = Path(workflow.basedir) / (path or "")
+    return str(ours) if path and ours.exists() and not Path(path).exists() else path
+
+
+PUBLISHED = file_of(config["dataset"], "published")
 
 
 def one_of(names):
@@ -59,6 +59,8 @@ def each(pattern, methods, noises=SELECTED["noise"]):
     ]
 
 
+MODELS = each("results/{run}/models/{noise}/{method}.pt", TRAINED)
+CHECKPOINTS = each("results/{run}/checkpoints/{noise}/{method}.pt", TRAINED)
 HISTORIES = each("results/{run}/training/{noise}/{method}.csv", TRAINED)
 
 
@@ -71,25 +73,18 @@ def noise_code(wildcards):
     return f"distributions/{config['noise'][wildcards.noise]['distribution']}.py"
 
 
-def method_code(script):
-    """Return a function that gives the digest of a script, a job's plug-in and noise model."""
-    return lambda wildcards: source_digest(
-        script,
+def method_files(wildcards):
+    """Return a method's own code: its plug-in, and what applies it if it is trained."""
+    return [
         f"methods/{plugin_of(config, wildcards.method)}.py",
-        noise_code(wildcards),
         *(["common/inference.py"] if is_trained(config, wildcards.method) else []),
-    )
+    ]
 
 
-def method_packages(wildcards):
-    return packages("torch" if is_trained(config, wildcards.method) else "scikit-image")
-
-
-def training_code(wildcards):
-    """Return the digest of the code that a training runs."""
+def training_files(wildcards):
+    """Return the code of a training: its script, plug-in and recipe."""
     recipe = f"recipes/{recipe_of(config, wildcards.method)}.py"
-    plugin = f"methods/{plugin_of(config, wildcards.method)}.py"
-    return source_digest("train_denoiser.py", recipe, plugin, noise_code(wildcards))
+    return ["train_denoiser.py", recipe, *method_files(wildcards)[:1]]
 
 
 def training_images(wildcards):

@@ -29,8 +29,10 @@ rule train_denoiser:
         seed=config["seed"],
         device=config["device"],
         checkpoint="results/{run}/checkpoints/{noise}/{method}.pt",
-        code=training_code,
-        packages=packages("torch"),
+        code=lambda wildcards: source_digests(
+            *training_files(wildcards), noise_code(wildcards)
+        ),
+        packages=lambda wildcards: package_versions(*training_files(wildcards)),
     script:
         "../scripts/train_denoiser.py"
 
@@ -53,8 +55,12 @@ rule tune_method:
         inversion=lambda wildcards: inverts(config, wildcards.method),
         noise=lookup(dpath="noise/{noise}", within=config),
         seed=config["seed"],
-        code=method_code("tune_method.py"),
-        packages=packages("scikit-image"),
+        code=lambda wildcards: source_digests(
+            "tune_method.py", *method_files(wildcards), noise_code(wildcards)
+        ),
+        packages=lambda wildcards: package_versions(
+            "tune_method.py", *method_files(wildcards)
+        ),
     script:
         "../scripts/tune_method.py"
 
@@ -89,7 +95,9 @@ rule denoise_images:
         device=lambda wildcards: (
             config["device"] if is_trained(config, wildcards.method) else None
         ),
-        code=method_code("denoise_images.py"),
-        packages=method_packages,
+        code=lambda wildcards: source_digests(
+            "denoise_images.py", *method_files(wildcards), noise_code(wildcards)
+        ),
+        packages=lambda wildcards: package_versions(*method_files(wildcards)),
     script:
         "../scripts/denoise_images.py"

@@ -24,7 +24,7 @@ rule compare_datasets:
         noise=config["noise"],
         first_test=lambda wildcards: config["datasets"]["phantom"]["train"],
         seed=config["seed"],
-        code=source_digest(
+        code=source_digests(
             "compare_datasets.py",
             *{
                 f"distributions/{entry['distribution']}.py"

@@ -9,9 +9,10 @@ so all runs share them.
 
 rule fetch_images:
     input:
-        manifest=dataset_setting("manifest", default=[]),
+        manifest=lambda wildcards: file_of(wildcards.dataset, "manifest"),
     output:
         images=directory("resources/datasets/{dataset}/images"),
+        checksums="resources/datasets/{dataset}/images.csv",
     log:
         "resources/datasets/{dataset}/logs/fetch_images.log",
     benchmark:
@@ -26,14 +27,16 @@ rule fetch_images:
         sources=lambda wildcards, input: (
             None if input.manifest else dataset_setting("sources")(wildcards)
         ),
-        code=source_digest("fetch_images.py"),
+        code=source_digests("fetch_images.py"),
     script:
         "../scripts/fetch_images.py"
 
 
 rule resize_images:
     input:
-        images="resources/datasets/{dataset}/images",
+        # A folder is compared by date, a table by what it holds.
+        images=ancient("resources/datasets/{dataset}/images"),
+        checksums="resources/datasets/{dataset}/images.csv",
     output:
         images="resources/datasets/{dataset}/{size}px/images.npy",
         ids="resources/datasets/{dataset}/{size}px/ids.csv",
@@ -48,7 +51,7 @@ rule resize_images:
     threads: 4
     params:
         size=lambda wildcards: int(wildcards.size),
-        code=source_digest("resize_images.py"),
+        code=source_digests("resize_images.py"),
     script:
         "../scripts/resize_images.py"
 
@@ -70,7 +73,7 @@ rule render_phantom:
         subjects=dataset_setting("subjects"),
         seed=dataset_setting("seed"),
         size=lambda wildcards: int(wildcards.size),
-        code=source_digest("render_phantom.py"),
+        code=source_digests("render_phantom.py"),
     script:
         "../scripts/render_phantom.py"
 
@@ -91,6 +94,6 @@ rule split_images:
         "../envs/workflow.yaml"
     params:
         train=dataset_setting("train"),
-        code=source_digest("split_images.py"),
+        code=source_digests("split_images.py"),
     script:
         "../scripts/split_images.py"

@@ -20,7 +20,7 @@ rule augment_images:
         "../envs/workflow.yaml"
     params:
         seed=config["seed"],
-        code=source_digest("augment_images.py"),
+        code=source_digests("augment_images.py"),
     script:
         "../scripts/augment_images.py"
 
@@ -44,6 +44,8 @@ rule corrupt_images:
     params:
         noise=lookup(dpath="noise/{noise}", within=config),
         seed=config["seed"],
-        code=lambda wildcards: source_digest("corrupt_images.py", noise_code(wildcards)),
+        code=lambda wildcards: source_digests(
+            "corrupt_images.py", noise_code(wildcards)
+        ),
     script:
         "../scripts/corrupt_images.py"

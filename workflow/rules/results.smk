@@ -24,8 +24,8 @@ rule score_images:
     conda:
         "../envs/workflow.yaml"
     params:
-        code=source_digest("score_images.py"),
-        packages=packages("scikit-image"),
+        code=source_digests("score_images.py"),
+        packages=package_versions("score_images.py"),
     script:
         "../scripts/score_images.py"
 
@@ -64,7 +64,7 @@ rule make_table:
             for method in IN_TABLE
             if method in TRAINED
         },
-        code=source_digest("make_table.py"),
+        code=source_digests("make_table.py"),
     script:
         "../scripts/make_table.py"
 
@@ -102,7 +102,7 @@ rule compare_methods:
         labels=LABELS,
         uses={method: uses_of(config, method) for method in SELECTED["methods"]},
         lattice=LATTICE,
-        code=source_digest("compare_methods.py"),
+        code=source_digests("compare_methods.py"),
     script:
         "../scripts/compare_methods.py"
 
@@ -128,7 +128,7 @@ rule plot_compute:
         dataset=config["dataset"],
         uses={method: uses_of(config, method) for method in SELECTED["methods"]},
         lattice=LATTICE,
-        code=source_digest("plot_compute.py"),
+        code=source_digests("plot_compute.py"),
     script:
         "../scripts/plot_compute.py"
 
@@ -171,7 +171,7 @@ rule plot_examples:
             for method in CANDIDATES
             if applies(config, method, wildcards.noise)
         },
-        code=source_digest("plot_examples.py"),
+        code=source_digests("plot_examples.py"),
     script:
         "../scripts/plot_examples.py"
 
@@ -194,6 +194,6 @@ rule plot_training:
         "../envs/workflow.yaml"
     params:
         labels={name: label_of(config, name) for name in TRAINED},
-        code=source_digest("plot_training.py"),
+        code=source_digests("plot_training.py"),
     script:
         "../scripts/plot_training.py"

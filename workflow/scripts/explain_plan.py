@@ -4,6 +4,7 @@ Takes Snakemake's own options: `explain_plan.py --config seed=7` explains what `
 would do.
 """
 
+import argparse
 import ast
 import json
 import re
@@ -11,13 +12,20 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
+from pathlib import Path
 from typing import Any
 
-from common.files import file_digest
-from common.provenance import SCRIPTS, read_record, record_path
+from common.provenance import read_record, record_path
 
 HELP = ("-h", "--help")
+NOTHING = "Nothing to be done"  # what Snakemake says then
 WHILE = "Union of exclusive params before and now across all output:"
+# Between two reasons; what a value holds, such as a label, may have a semicolon as well.
+BETWEEN = (
+    "; (?=(?:Missing output|Incomplete output|Updated input|Input) files|Set of input files has|"
+    "Params have|Code has|Software environment|Forced)"
+)
 
 
 @dataclass
@@ -55,6 +63,16 @@ def planned(text: str) -> Iterator[Job]:
             job.fields[match[1]] = match[2]
 
 
+def in_order(jobs: list[Job], makers: dict[str, Job]) -> list[Job]:
+    """Return the jobs, each after those that make what it needs; a dry run shows them in any order."""
+    needs = {
+        job.name: sorted({makers[f].name for f in job.files("input") if f in makers})
+        for job in sorted(jobs, key=lambda job: job.name)
+    }
+    by_name = {job.name: job for job in jobs}
+    return [by_name[name] for name in TopologicalSorter(needs).static_order()]
+
+
 def explained(job: Job, makers: dict[str, Job], record: dict[str, Any]) -> list[str]:
     """Return the reasons for a job.
 
@@ -63,8 +81,8 @@ def explained(job: Job, makers: dict[str, Job], record: dict[str, Any]) -> list[
         makers: The planned jobs, by the files that they make.
         record: What `common.provenance` recorded when the job was done the last time, if it was.
     """
-    reasons, code = [], None
-    for reason in job.fields.get("reason", "").split("; "):
+    reasons = []
+    for reason in re.split(BETWEEN, job.fields.get("reason", "")):
         what, _, rest = reason.partition(": ")
         match what:
             case "Missing output files":
@@ -79,21 +97,14 @@ def explained(job: Job, makers: dict[str, Job], record: dict[str, Any]) -> list[
             case "Set of input files has changed since last execution":
                 reasons.append(changed_inputs(record.get("inputs"), job.files("input")))
             case "Params have changed since last execution":
-                changes = list(changed_params(rest.removeprefix(WHILE), record.get("params", {})))
-                code = next((c for c in changes if c == CODE), None)
-                reasons += [c for c in changes if c != CODE]
+                reasons += changed_params(rest.removeprefix(WHILE), record.get("params", {}))
             case "Forced execution":
                 reasons.append("you forced it")
             case "Software environment definition has changed since last execution":
                 reasons.append("workflow/envs/workflow.yaml has changed")
             case _:
                 reasons.append(reason)
-    if code:
-        reasons.insert(0, changed_code(record.get("code", {})))
     return list(dict.fromkeys(filter(None, reasons)))
-
-
-CODE = "code"
 
 
 def changed_params(text: str, recorded: dict[str, Any]) -> Iterator[str]:
@@ -107,16 +118,16 @@ def changed_params(text: str, recorded: dict[str, Any]) -> Iterator[str]:
     old, new = values_of(before), values_of(now)
     for value in old:
         name = next((n for n, v in recorded.items() if same(v, value)), "a parameter")
-        if name == CODE:
-            new = [v for v in new if not re.fullmatch(r"[0-9a-f]{16}", str(v))]
-            yield CODE
-            continue
         other = max(new, key=lambda v: likeness(value, v), default=None)
-        if other is not None and likeness(value, other) > 0:
-            new.remove(other)
-            yield from differences(name, value, other)
-        else:
+        if other is None or likeness(value, other) == 0:
             yield f"{name}: {value} is no longer given"
+            continue
+        new.remove(other)
+        if name == "code":
+            files = [file for file in {**value, **other} if value.get(file) != other.get(file)]
+            yield f"the code that it runs changed ({some(files)})"
+        else:
+            yield from differences(name, value, other)
     yield from (f"{value} is given now" for value in new)
 
 
@@ -168,16 +179,6 @@ def changed_inputs(old: list[str] | None, new: list[str]) -> str:
     return "; ".join(parts) or "its inputs are in another order"
 
 
-def changed_code(recorded: dict[str, str]) -> str:
-    """Say which files of those that a job ran are other ones now."""
-    changed = [
-        name
-        for name, digest in recorded.items()
-        if not (SCRIPTS / name).is_file() or file_digest(SCRIPTS / name) != digest
-    ]
-    return f"the code that it runs changed ({some(changed)})" if changed else "its code changed"
-
-
 def some(things: list[str], most: int = 3) -> str:
     """Join the first things, and count the others."""
     more = [f"{len(things) - most} more"] if len(things) > most else []
@@ -189,23 +190,35 @@ def main() -> None:
     if options and options[0] in HELP:
         print(__doc__.strip())
         return
+    parser = argparse.ArgumentParser(allow_abbrev=False, add_help=False)
+    parser.add_argument("--directory", "-d", type=Path, default=Path())
+    folder = parser.parse_known_args(options)[0].directory
     command = [sys.executable, "-m", "snakemake", "--dry-run", *options]
     done = subprocess.run(
         command, text=True, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
-    if done.returncode:
-        print(done.stdout)
-        sys.exit(done.returncode)
     jobs = list(planned(done.stdout))
+    if done.returncode or not (jobs or NOTHING in done.stdout):
+        print(done.stdout)
+        sys.exit(
+            done.returncode
+            or "Snakemake did not show its jobs: leave out options that make it quiet"
+        )
     makers = {file: job for job in jobs for file in job.files("output")}
     groups: dict[tuple[str, ...], list[str]] = {}
-    for job in jobs:
-        record = read_record(record_path(job.files("log")[0]))
+    for job in in_order(jobs, makers):
+        record = read_record(folder / record_path(job.files("log")[0]))
         groups.setdefault(tuple(explained(job, makers, record)), []).append(job.name)
     for reasons, names in groups.items():
         print(*names, sep="\n")
         print(*(f"    because {reason}" for reason in reasons), sep="\n")
-    print(f"{len(jobs)} jobs would run" if jobs else "nothing would run: all is up to date")
+    match len(jobs):
+        case 0:
+            print("nothing would run: all is up to date")
+        case 1:
+            print("1 job would run")
+        case count:
+            print(f"{count} jobs would run")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from common.downloads import download
 from common.files import file_digest
 from common.images import fingerprint, read_grey, same_film
 from common.job import InputError, Progress, log, run
+from common.tables import write_table
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -52,6 +53,7 @@ class Film:
 def fetch_images(
     sources: Sequence[str],
     target: Path,
+    checksums: Path,
     films: dict[str, Film] | None,
     dataset: str = "isbi2015",
     attempts: int = 5,
@@ -64,6 +66,7 @@ def fetch_images(
     Args:
         sources: URLs of archives, and paths of archives or folders.
         target: Folder to make. It then has one entry an image, `<id>.<suffix>`.
+        checksums: `.csv` file to write: the columns `file` and `sha256`, a line for each of these.
         films: The images wanted, by id; None takes all that can be read.
         dataset: Name of the data set, for messages.
         attempts: How many failures in a row end a download.
@@ -86,13 +89,16 @@ def fetch_images(
                     if downloads in path.parents:
                         path.unlink(missing_ok=True)  # complete but of no use
                     raise
-            shutil.rmtree(downloads, ignore_errors=True)
-            log.info("%s: %d images from %s", dataset, len(origins), source)
-            return
         except SOURCE_FAULTS as error:
             fault = str(error) or type(error).__name__
             log.warning("source %s: %s", source, fault)
             faults.append(f"  - {source}\n      " + fault.replace("\n", "\n      "))
+            continue
+        files = sorted(target.iterdir())
+        write_table(checksums, ({"file": f.name, "sha256": file_digest(f)} for f in files))
+        shutil.rmtree(downloads, ignore_errors=True)
+        log.info("%s: %d images from %s", dataset, len(origins), source)
+        return
     # A source named on the command line takes the place of the configured ones.
     urls = list(filter(_is_url, sources)) or ["a URL that config.yaml has in `sources`"]
     ways = (WAYS if films else WAYS_TO_OWN).format(dataset=dataset, urls="\n       ".join(urls))
@@ -121,6 +127,15 @@ def _complete_folder(target: Path) -> Iterator[tuple[Path, Path]]:
         images.rename(target)
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
+
+def _is_unicode(name: str) -> bool:
+    """Say whether a file's name is text, and not just some bytes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_url(source: str) -> bool:
@@ -154,6 +169,8 @@ def _collect(
         name = member.name
         if films is not None and name.stem not in films:
             continue
+        if not _is_unicode(name.stem):
+            raise InputError(f"{member.origin!a}: the name of this image is not UTF-8; rename it")
         candidate = scratch / f"candidate{name.suffix.lower()}"
         candidate.unlink(missing_ok=True)
         member.place(candidate)
@@ -231,7 +248,8 @@ def main(snakemake: "snakemake") -> None:
     sources = snakemake.config["datasets"][dataset]["sources"]
     manifest = snakemake.input.get("manifest")
     films = read_manifest(manifest) if manifest else None
-    fetch_images(sources, Path(snakemake.output.images), films, dataset)
+    output = snakemake.output
+    fetch_images(sources, Path(output.images), Path(output.checksums), films, dataset)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Beer-Lambert turns the maps into exposure, and the film's characteristic curve t
 grey (bone is bright, air is dark).
 """
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from common.arrays import write_images
 from common.job import Progress, run
+from common.running import end_with
 from common.seeds import generator
 from common.tables import write_table
 from phantom.anatomy import add_head
@@ -56,7 +58,10 @@ def render_all(subjects: int, size: int, seed: int, threads: int) -> Iterator[Ar
     with ExitStack() as stack:
         images = map(render, *jobs)
         if threads > 1:
-            pool = ProcessPoolExecutor(threads, mp_context=get_context("forkserver"))
+            # Processes of a pool would outlive a job that ends at once, as it does after a kill.
+            pool = ProcessPoolExecutor(
+                threads, get_context("forkserver"), initializer=end_with, initargs=[os.getpid()]
+            )
             images = stack.enter_context(pool).map(render, *jobs, chunksize=8)
         for image in images:
             yield image

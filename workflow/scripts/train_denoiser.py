@@ -15,7 +15,7 @@ from common.processor import chosen_processor
 from common.seeds import digest, generator
 from common.tables import write_table
 from common.tensors import save_tensors
-from common.training import Recipe, forget, keep_freed_memory, train
+from common.training import Recipe, keep_freed_memory, train
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -67,12 +67,11 @@ def main(snakemake: "snakemake") -> None:
         lambda *purpose: generator(params.seed, plugin.RECIPE, noise, method, *purpose),
         processor,
     )
-    checkpoint = Path(params.checkpoint)
     # The settings may say `auto`: what they came to belongs to the training as well.
     made_with = [processor.device.type, str(processor.autocast), torch.__version__]
     trained = train(
         recipe,
-        checkpoint=checkpoint,
+        checkpoint=Path(params.checkpoint),
         identity=training_identity(
             [params.settings, params.noise, params.seed, params.code, *made_with], *images.values()
         ),
@@ -92,7 +91,6 @@ def main(snakemake: "snakemake") -> None:
     }
     save_tensors(snakemake.output.model, model)
     write_table(snakemake.output.history, trained.history)
-    forget(checkpoint)
 
 
 if __name__ == "__main__":

@@ -12,31 +12,58 @@ from pathlib import Path
 from typing import Any
 
 from common.files import file_digest
-from common.provenance import read_records
+from common.provenance import LOGS, RECORDS, files_of, read_records
 
 FOLDERS = [Path("results"), Path("resources/datasets")]
+# What a run leaves beside its results: logs, times, and what goes on after a kill.
+NOT_RESULTS = {LOGS, RECORDS, "benchmarks", "checkpoints", "images.download"}
+
+
+def latest(records: dict[Path, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return each recorded file's last record, by the file's path.
+
+    There are several when a file was made by another rule before: a data set was rendered and is now read.
+    """
+    in_order = sorted(filter(None, records.values()), key=lambda record: record["made"])
+    return {file: record for record in in_order for file in record["outputs"]}
 
 
 def problems(records: dict[Path, dict[str, Any]]) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with the files of some records, and for each the command that mends it."""
     for path, record in records.items():
-        if "outputs" not in record:
+        if not record:
             yield f"{path} can't be read: this record is damaged", ""
-            continue
+    for name, record in latest(records).items():
         command = rebuilding(record["target"], record["options"])
-        for name, digest in record["outputs"].items():
-            file = Path(name)
-            try:
-                if file_digest(file) != digest:
-                    yield f"{name} was altered since it was made ({record['made']})", command
-            except FileNotFoundError:
-                yield f"{name} is missing", command
-            except OSError as error:
-                yield f"{name} can't be read ({error.strerror})", command
+        try:
+            if file_digest(name) != record["outputs"][name]:
+                yield f"{name} was altered since it was made ({record['made']})", command
+        except FileNotFoundError:
+            yield f"{name} is missing", command
+        except OSError as error:
+            yield f"{name} can't be read ({error.strerror})", command
+
+
+def unrecorded(folders: list[Path], recorded: set[str]) -> list[str]:
+    """Return the files in the folders that should have a record and have none."""
+    return [
+        str(path)
+        for folder in filter(Path.is_dir, folders)
+        for path in files_of(folder)
+        if str(path) not in recorded
+        and not path.name.startswith(".")  # Snakemake's own, or half-written
+        and kind_of(path) not in NOT_RESULTS
+    ]
+
+
+def kind_of(path: Path) -> str | None:
+    """Return which folder of its run or data set a file is in."""
+    depth = 2 if path.parts[0] == "results" else 3
+    return path.parts[depth] if len(path.parts) > depth else None
 
 
 def rebuilding(target: str, options: list[str]) -> str:
-    """Return the command that makes the outputs of a job again, and nothing else."""
+    """Return the command that makes the outputs of a job again, and what has to be made anew for it."""
     return shlex.join(["snakemake", "--cores", "all", *options, "--force", "--", target])
 
 
@@ -45,6 +72,9 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs="*", default=FOLDERS, help="default: all")
     folders = parser.parse_args().folders
     records = dict(read_records(folders))
+    recorded = latest(records)
+    if not recorded:
+        sys.exit(f"nothing is recorded in {', '.join(map(str, folders))}")
     found: dict[str, list[str]] = {}
     for problem, command in problems(records):
         found.setdefault(command, []).append(problem)
@@ -52,12 +82,13 @@ def main() -> None:
         print(*lines, sep="\n")
         if command:
             print(f"  to make it again: {command}")
-    count = sum(len(record.get("outputs", [])) for record in records.values())
-    if not count:
-        sys.exit(f"nothing is recorded in {', '.join(map(str, folders))}")
-    if found:
-        sys.exit(f"{sum(map(len, found.values()))} of {count} files are not as they were made")
-    print(f"all {count} files are as they were made")
+    unknown = unrecorded(folders, set(recorded))
+    for name in unknown:
+        print(f"{name} has no record: nobody can tell whether it was altered")
+    bad = sum(map(len, found.values())) + len(unknown)
+    if bad:
+        sys.exit(f"{bad} of {len(recorded) + len(unknown)} files are not as they were made")
+    print(f"all {len(recorded)} files are as they were made")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ for as long as it lives: a whole file, once all of it was touched.
 """
 
 import math
+import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -63,7 +64,7 @@ def load_images(path: str | Path, mmap_mode: Literal["r"] | None = None) -> np.n
         if isinstance(array, np.ndarray):
             return array
         raise ValueError("it holds several arrays")
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, zipfile.BadZipFile) as error:  # NumPy's own formats are archives
         reason = str(error).partition("\n")[0]
         raise InputError(
             f"{path} can't be read ({reason}): delete it and run the same command again"

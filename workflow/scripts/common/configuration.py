@@ -6,6 +6,7 @@ import copy
 import functools
 import json
 import math
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -22,17 +23,18 @@ SCRIPTS = WORKFLOW / "scripts"
 NOT_SETTINGS = {"label", "plugin", "default", "overrides", "only", "tune", "inversion"}
 COLUMNS = ("ground truth", "noisy")  # what tables and figures show besides the methods
 
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 # Stricter than JSON Schema, for which 128.0 is an integer, and infinity a number.
 Validator = extend(
     Draft202012Validator,
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(
         {
-            "integer": lambda _, value: isinstance(value, int) and not isinstance(value, bool),
-            "number": lambda _, value: (
-                isinstance(value, int | float)
-                and not isinstance(value, bool)
-                and math.isfinite(value)
-            ),
+            "integer": lambda _, value: _is_number(value) and isinstance(value, int),
+            "number": lambda _, value: _is_number(value) and math.isfinite(value),
         }
     ),
 )
@@ -76,18 +78,25 @@ def checked(config: Mapping[str, Any], files: Iterable[Config] = ()) -> Config:
 
 
 def _ordered(config: Config, files: Iterable[Config]) -> Config:
-    """Return the configuration in an order that does not depend on where a value was given."""
+    """Return the configuration in a form that does not depend on how or where a value was given."""
     result = _alphabetical(config)
     for part in ("datasets", "noise", "methods"):
-        names = [str(name) for content in files for name in content.get(part) or {}]
+        given = [content.get(part) for content in files]
+        names = [str(name) for names in given if isinstance(names, Mapping) for name in names]
         order = dict.fromkeys([*names, *config[part]])
         result[part] = {name: result[part][name] for name in order if name in config[part]}
     return result
 
 
 def _alphabetical(value: Any) -> Any:  # noqa: ANN401
+    """Return a checked value with keys in order, and each number in the one form that equals it."""
     if isinstance(value, dict):
         return {key: _alphabetical(value[key]) for key in sorted(value)}
+    if isinstance(value, list):
+        return [_alphabetical(entry) for entry in value]
+    # 1.0 is 1; beyond this limit a float no longer tells integers apart.
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
     return value
 
 
@@ -119,7 +128,7 @@ def read_files(files: Iterable[str | Path]) -> list[Config]:
 
 
 def check_arguments(arguments: Iterable[str], given: Iterable[str]) -> None:
-    """Refuse a key that is given twice on the command line.
+    """Refuse what is given twice on the command line: Snakemake would take the last one.
 
     Args:
         arguments: The command line.
@@ -129,7 +138,14 @@ def check_arguments(arguments: Iterable[str], given: Iterable[str]) -> None:
         ConfigurationError: Naming the argument and the key.
     """
     seen = set()
-    for key, separator, value in (argument.partition("=") for argument in arguments):
+    for argument in arguments:
+        if option := re.match(r"(--config|-C)(?==|$)|-C(?=\w)|(--configfiles?)(?==|$)", argument):
+            name = "--configfile" if option[2] else "--config"
+            if name in seen:
+                raise ConfigurationError(f"{name} is given twice; give all after one {name}")
+            seen.add(name)
+            argument = argument[option.end() :].removeprefix("=")
+        key, separator, value = argument.partition("=")
         if not separator or key not in given:
             continue
         if key in seen:
@@ -153,22 +169,29 @@ class _UniqueKeys(yaml.SafeLoader):
         lines: dict[str, int] = {}
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value != "<<":
-                line = key.start_mark.line + 1
-                if key.value in lines:
+                name, line = str(self.construct_object(key)), key.start_mark.line + 1
+                if name in lines:
                     raise _GivenTwice(
-                        f"{key.value} is given in line {lines[key.value]} and again in line {line}; "
-                        "keep one"
+                        f"{name} is given in line {lines[name]} and again in line {line}; keep one"
                     )
-                lines[key.value] = line
+                lines[name] = line
         super().flatten_mapping(node)
 
 
-def options_of(files: Iterable[Path], settings: Mapping[str, Any]) -> list[str]:
-    """Return the options that give Snakemake configuration files and settings."""
+def options_of(snakefile: Path, files: Iterable[Path], settings: Mapping[str, Any]) -> list[str]:
+    """Return the options that make Snakemake run the same workflow again, from where it was started.
+
+    Args:
+        snakefile: Its path; if it is not in this folder, `--directory` was given.
+        files: Configuration files that were given.
+        settings: Keys and values that were given.
+    """
     here = Path.cwd()
     files = [str(f.relative_to(here) if f.is_relative_to(here) else f) for f in files]
     values = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()]
+    elsewhere = ["--snakefile", str(snakefile), "--directory", str(here)]
     return [
+        *(elsewhere if snakefile.parent != here else []),
         *(["--configfile", *files] if files else []),
         *(["--config", *values] if values else []),
     ]
@@ -246,9 +269,12 @@ def settings_of(config: Config, method: str, noise: str) -> Config:
 
 def _with_text_keys(value: Any) -> Any:  # noqa: ANN401
     """Return a deep copy in which keys that YAML reads as numbers, such as an id 0.3, are text."""
-    if isinstance(value, Mapping):
-        return {str(key): _with_text_keys(content) for key, content in value.items()}
-    return copy.deepcopy(value)
+    if not isinstance(value, Mapping):
+        return copy.deepcopy(value)
+    result: Config = {}
+    for key, content in value.items():  # a file may have the number, another one the text
+        result = merged(result, {str(key): _with_text_keys(content)})
+    return result
 
 
 @functools.cache
@@ -420,7 +446,7 @@ def _read_text_values(schema: Config, config: Config) -> None:
             holder[key] = int(value)
         elif isinstance(error.instance, str):
             holder[key] = value
-        elif isinstance(error.instance, int | float) and error.validator_value == "string":
+        elif _is_number(error.instance) and error.validator_value == "string":
             holder[key] = str(error.instance)
 
 
@@ -472,6 +498,10 @@ def _allowed(error: ValidationError) -> str | None:
     match error.validator:
         case "enum":
             return ", ".join(map(str, wanted))
+        case "type" if wanted == "string" and isinstance(error.instance, bool):
+            return (
+                "a value of type string (in quotes: else YAML takes yes and no for true and false)"
+            )
         case "type":
             return f"a value of type {wanted}"
         case "minimum":

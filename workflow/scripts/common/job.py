@@ -1,14 +1,16 @@
 """What every job does around its work: log, report progress, fail with a clear message."""
 
 import errno
+import importlib
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from common.provenance import write_record
 from common.running import end_with_owner
+from common.source_digest import digests_of
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake as Snakemake
@@ -25,6 +27,7 @@ REMEDIES = {
     errno.ENOENT: f"if it was removed meanwhile, {GO_ON}",
     errno.EIO: f"the disk may be failing; copy what you need, and {GO_ON}",
 }
+MORE_MEMORY = "close other programs, or run fewer jobs at a time (--cores 1)"
 
 
 class InputError(Exception):
@@ -34,8 +37,10 @@ class InputError(Exception):
 def run(main: Callable[["Snakemake"], None], snakemake: "Snakemake") -> None:
     """Run a script's `main` with its messages going to the job's log file and to the terminal.
 
-    An `InputError` ends the job with its message alone, and so does an error of the operating system that
-    a user can do something about; any other exception keeps its traceback, which is written to the log
+    Code that is another one than when the job was planned is not run, see `check_code`.
+
+    An `InputError` ends the job with its message alone, and so do want of memory, and errors of the operating
+    system that a user can do something about; any other exception keeps its traceback, which is written to the log
     file too. A job that succeeds leaves a record, see `common.provenance`.
     """
     end_with_owner()
@@ -46,6 +51,7 @@ def run(main: Callable[["Snakemake"], None], snakemake: "Snakemake") -> None:
     name = " ".join([snakemake.rule, *map(str, snakemake.wildcards)])
     started = time.monotonic()
     try:
+        check_code(snakemake.params.code)
         main(snakemake)
         write_record(snakemake)
     except InputError as error:
@@ -61,10 +67,48 @@ def run(main: Callable[["Snakemake"], None], snakemake: "Snakemake") -> None:
         place = error.filename or ", ".join(map(str, snakemake.output))
         log.error("%s: %s: %s; %s", name, place, error.strerror, REMEDIES[error.errno])
         sys.exit(1)
-    except Exception:
-        log.exception("%s failed", name)
+    except Exception as error:
+        if fault := out_of_memory(error):
+            log.error("%s: %s: %s", name, fault, MORE_MEMORY)
+        else:
+            log.exception("%s failed", name)
         sys.exit(1)
     log.info("%s: done in %.1f s", name, time.monotonic() - started)
+
+
+def out_of_memory(error: Exception) -> str | None:
+    """Return what to say of an error that means that memory does not suffice; None of others."""
+    torch = sys.modules.get("torch")
+    if torch and isinstance(error, torch.OutOfMemoryError):
+        return "out of memory on the GPU (device: cpu needs none)"
+    # For want of memory on a CPU, torch raises what it raises for any reason.
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator: " in str(error):
+        return "out of memory"
+    return None
+
+
+def check_code(planned: Mapping[str, str]) -> None:
+    """Import the code of a job, and check that it is what the job was planned with.
+
+    From then on it does not matter whether files are edited while the job runs.
+
+    Args:
+        planned: Digests by file, as `common.source_digest` gives them; the script itself runs already.
+
+    Raises:
+        InputError: When files were edited since; the message names them.
+    """
+    for name in planned:
+        if "/" in name:
+            importlib.import_module(
+                name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+            )
+    now = digests_of(planned)
+    if changed := [name for name in planned if now[name] != planned[name]]:
+        raise InputError(
+            f"{', '.join(changed)} changed while the workflow ran, which would mix results of two versions: "
+            "run the same command again, which makes anew what depends on it"
+        )
 
 
 class Progress:

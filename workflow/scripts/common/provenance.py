@@ -6,7 +6,6 @@ with their digests, and `explain_plan.py` says which setting or which code is an
 
 import datetime
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,43 +15,40 @@ from common.files import file_digest, replacing
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake as Snakemake
 
-SCRIPTS = Path(__file__).resolve().parents[1]
-LOGS, RECORDS = "logs", "provenance"  # folders of a run or a data set
+LOGS, RECORDS = "logs", "provenance"  # folders of a run or a data set; names can't be these
+KEYS = {"rule", "made", "options", "target", "outputs", "inputs", "params"}
 
 
 def record_path(log: str | Path) -> Path:
     """Return where the record of a job is whose log is `log`: in `provenance/` in place of `logs/`."""
-    parts = list(Path(log).with_suffix(".json").parts)
-    parts[len(parts) - 1 - parts[::-1].index(LOGS)] = RECORDS
-    return Path(*parts)
+    parts = Path(log).with_suffix(".json").parts
+    return Path(*(RECORDS if part == LOGS else part for part in parts))
 
 
 def write_record(snakemake: "Snakemake") -> None:
     """Write the record of a job that has made its outputs.
 
-    `outputs` has a digest for each file by path (of a folder, for each file in it), `inputs` the paths,
-    `params` what Snakemake handed over, and `code` a digest of each local file that was run. `options`,
-    those of Snakemake that matter, and `target` tell how to make the outputs again.
+    `outputs` has a digest for each file by path (of a folder, for each file in it), `inputs` the paths, and
+    `params` what Snakemake handed over, digests of the code among it. `options`, those of Snakemake that
+    matter, and `target` tell how to make the outputs again.
     """
     record = {
         "rule": snakemake.rule,
-        "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "made": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
         "options": snakemake.config.get("options", []),
         "target": str(snakemake.output[0]),
         "outputs": {str(p): file_digest(p) for path in snakemake.output for p in files_of(path)},
         "inputs": list(map(str, snakemake.input)),
         "params": dict(snakemake.params.items()),
-        "code": code_digests(f"{snakemake.rule}.py"),
     }
     with replacing(record_path(snakemake.log[0])) as path:
-        text = json.dumps(record, indent=1, default=str, ensure_ascii=False)
-        path.write_text(text + "\n", encoding="utf-8")
+        path.write_text(json.dumps(record, indent=1, default=str) + "\n", encoding="utf-8")
 
 
 def read_records(folders: list[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield the path of each record below some folders, and the record."""
     for folder in folders:
-        for path in sorted(folder.rglob(f"{RECORDS}/**/*.json")):
+        for path in sorted(folder.rglob(f"{RECORDS}/**/[!.]*.json")):
             yield path, read_record(path)
 
 
@@ -62,23 +58,10 @@ def read_record(path: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return record if isinstance(record, dict) else {}
+    return record if isinstance(record, dict) and record.keys() >= KEYS else {}
 
 
 def files_of(path: str | Path) -> list[Path]:
     """Return a file itself, or all files in a folder."""
     path = Path(path)
     return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-
-
-def code_digests(script: str) -> dict[str, str]:
-    """Return a digest of a script and of each other file in `workflow/scripts/` that it has imported.
-
-    Snakemake runs a copy of the script, from elsewhere.
-    """
-    places = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    paths = {
-        SCRIPTS / script,
-        *(p for p in map(Path, filter(None, places)) if SCRIPTS in p.parents),
-    }
-    return {p.relative_to(SCRIPTS).as_posix(): file_digest(p) for p in sorted(paths)}

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import socket
 import sys
 import threading
 import time
@@ -13,49 +14,88 @@ OWNER = "WORKFLOW_PROCESS"  # environment variable: the Snakemake process that a
 HELD: list[IO[str]] = []  # open as long as this process lives
 
 
-def begin(project: Path, *, main: bool) -> None:
-    """Do what a Snakemake process has to do first; `main` unless another one started it.
+def begin(project: Path, *, main: bool, dry: bool) -> None:
+    """Do what a Snakemake process has to do first.
 
     Its jobs will end when it is gone.
+
+    Args:
+        project: The folder of the Snakefile.
+        main: Whether no other Snakemake process started this one.
+        dry: Whether it will only say what it would do.
     """
     if set("{}") & set(str(project)):
         sys.exit(f"{project}: Snakemake takes braces in a path for wildcards; rename the folder")
     os.environ[OWNER] = str(os.getpid())
     if main:
-        announce(Path(".snakemake"))
+        announce(Path(".snakemake"), stay=not dry)
 
 
-def announce(folder: Path) -> None:
-    """Note that this Snakemake process runs, after clearing away the locks of dead ones.
+def announce(folder: Path, *, stay: bool) -> None:
+    """Clear away the locks of dead Snakemake processes, and note that this one lives.
 
     Snakemake's own locks are files that stay when it is killed. The operating system's end with the
-    process: whoever gets one alone knows that no other run is alive.
+    process: whoever gets one alone knows that no other run is alive. Some file systems keep these
+    for each machine alone; so locks that another machine has left are let be.
 
     Args:
         folder: Where Snakemake keeps its records, `.snakemake`.
+        stay: Whether this process will run jobs; else it is not noted.
     """
     with contextlib.suppress(OSError):  # nothing can be written there: nothing can be run either
         folder.mkdir(exist_ok=True)
-        file = (folder / "alive").open("w")
-        HELD.append(file)
+        file = (folder / "alive").open("a+", encoding="utf-8")
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for lock in (folder / "locks").glob("*.lock"):
-                lock.unlink(missing_ok=True)
-        fcntl.flock(file, fcntl.LOCK_SH)
+            _clear(list((folder / "locks").glob("*.lock")), file)
+            if stay:
+                file.truncate(0)
+                print(*_machine(), sep="\n", file=file, flush=True)
+        if stay:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            HELD.append(file)
 
 
-def end_with_owner(every: float = 0.5) -> None:
+def _clear(locks: list[Path], alive: IO[str]) -> None:
+    """Delete locks, unless `alive` says that another machine has left them."""
+    alive.seek(0)
+    left_by = alive.read().splitlines()
+    if locks and left_by and not set(left_by) & set(_machine()):
+        print(
+            f"{left_by[0]} has left locks in {Path('.snakemake').absolute()}. If no run is alive "
+            "there: snakemake --unlock",
+            file=sys.stderr,
+        )
+        return
+    for lock in locks:
+        lock.unlink(missing_ok=True)
+
+
+def _machine() -> list[str]:
+    """Return what this machine is known by: its name, and since when its system runs.
+
+    The first stays when it is started anew; the second is the same in all of its containers.
+    """
+    names = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        names.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
+    return names
+
+
+def end_with_owner() -> None:
     """End this job when the Snakemake process that started it is gone.
 
     Else it would go on after a kill, and write what the next run's job for the same files writes.
     """
-    owner = int(os.environ.get(OWNER, "0"))
-    if not owner:
-        return
+    if owner := int(os.environ.get(OWNER, "0")):
+        end_with(owner)
+
+
+def end_with(process: int, every: float = 0.5) -> None:
+    """End this process, wherever it is, when another one is gone; looked after `every` so many seconds."""
 
     def watch() -> None:
-        while _is_alive(owner):
+        while _is_alive(process):
             time.sleep(every)
         os._exit(1)
 

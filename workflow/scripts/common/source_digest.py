@@ -1,52 +1,81 @@
-"""A digest of the code that a job runs, so that exactly what a change reaches runs again."""
+"""Digests of the code that a job runs, so that exactly what a change reaches runs again."""
 
 import ast
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 
 
-def source_digest(*files: str) -> str:
-    """Return a digest of Python files and of all local modules that they import.
+def source_digests(*files: str) -> dict[str, str]:
+    """Return a digest of each of some Python files, and of each local module that they import.
 
     Comments, docstrings and layout don't count. Imports are followed to any depth, also those
     inside functions; installed packages don't count.
 
     Args:
-        files: Paths relative to `workflow/scripts/`.
+        files: Paths relative to `workflow/scripts/`, as those of the result are.
     """
-    digest = hashlib.sha256()
-    for path in sorted(_reached({SCRIPTS / name for name in files})):
-        digest.update(path.relative_to(SCRIPTS).as_posix().encode())
-        code, _ = _analysed(path.read_text(encoding="utf-8"))
-        digest.update(code.encode())
-    return digest.hexdigest()[:16]
+    return digests_of(path.relative_to(SCRIPTS).as_posix() for path in _reached(files))
 
 
-def _reached(files: set[Path]) -> set[Path]:
-    reached, waiting = set(), list(files)
+def digests_of(files: Iterable[str]) -> dict[str, str]:
+    """Return a digest of each of these files alone; of one that is gone, an empty text."""
+    found = {}
+    for name in sorted(files):
+        path = SCRIPTS / name
+        code = _analysed(path.read_text(encoding="utf-8")).code if path.is_file() else ""
+        found[name] = code and hashlib.sha256(code.encode()).hexdigest()[:16]
+    return found
+
+
+def imported_names(*files: str) -> set[str]:
+    """Return the names of all that Python files import, and that the local modules do that they reach."""
+    return {name for path in _reached(files) for name in _imports(path)}
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What a file's text says: its normalised code, and the names of all that it may import."""
+
+    code: str
+    imports: list[str]
+
+
+def _reached(files: Iterable[str]) -> set[Path]:
+    reached, waiting = set(), [SCRIPTS / name for name in files]
     while waiting:
         path = waiting.pop()
         if path not in reached:
             reached.add(path)
-            _, imports = _analysed(path.read_text(encoding="utf-8"))
-            waiting += _local_files(imports)
+            waiting += _local_files(_imports(path))
     return reached
 
 
+def _imports(path: Path) -> list[str]:
+    return _analysed(path.read_text(encoding="utf-8")).imports
+
+
 @functools.cache  # many scripts reach the same modules
-def _analysed(text: str) -> tuple[str, list[str]]:
-    """Return a file's normalised code, and the names of all that it may import."""
+def _analysed(text: str) -> _Source:
     tree, imports = ast.parse(text), []
-    for node in ast.walk(tree):
+    for node in _running(tree):
         if isinstance(node, ast.Import):
             imports += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             imports += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return _normalised(tree), imports
+    return _Source(_normalised(tree), imports)
+
+
+def _running(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield all of a syntax tree but what is for type checkers only."""
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and getattr(child.test, "id", "") == "TYPE_CHECKING"):
+            yield child
+            yield from _running(child)
 
 
 def _local_files(imports: list[str]) -> Iterator[Path]:

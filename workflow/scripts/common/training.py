@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from common.checkpoints import copies
 from common.device_random import DeviceGenerator
-from common.job import InputError, Progress, log
+from common.job import MORE_MEMORY, InputError, Progress, log, out_of_memory
 from common.noise_models import Noise
 from common.processor import Processor
 from common.tensors import load_tensors, save_tensors
@@ -164,8 +165,9 @@ def train(recipe: Recipe, *, checkpoint: Path, identity: str, name: str) -> Prog
 
     Args:
         recipe: Says what a step is.
-        checkpoint: File to save progress in, first after 20 steps and then about every 30 seconds. The
-            one before is kept beside it. The caller deletes both by `forget`.
+        checkpoint: File to save progress in, after 20 steps, then about every 30 seconds, and after the
+            last step. The one before is kept beside it. Both remain, for as long as what is made of the
+            training may have to be made again.
         identity: What a checkpoint must carry to be gone on from.
         name: What the training is called in messages.
 
@@ -199,16 +201,10 @@ def train(recipe: Recipe, *, checkpoint: Path, identity: str, name: str) -> Prog
         progress.advance(note=f"loss {state.history[-1]['loss']:.5f}" if state.history else "")
         state.seconds = clock() - started
         due = state.step == REPORT_STEPS or time.monotonic() - saved > CHECKPOINT_SECONDS
-        if due and not last and _is_finite(recipe):
+        if last or (due and _is_sound(state, recipe)):
             _save(checkpoint, state, recipe)
             saved = time.monotonic()
     return state
-
-
-def forget(checkpoint: Path) -> None:
-    """Delete a checkpoint, and the one before it."""
-    for path in _candidates(checkpoint):
-        path.unlink(missing_ok=True)
 
 
 @torch.no_grad()
@@ -253,8 +249,12 @@ def _report(
 ) -> None:
     loss = recipe.summed_error.item() / state.summed_images
     for what, value in (("loss", loss), ("validation_loss", validation_loss)):
-        if value is not None and _has_diverged(value, [line[what] for line in state.history]):
-            raise InputError(_divergence(what.replace("_", " "), value, state.step, checkpoint))
+        if value is not None and _has_diverged(value, state, what):
+            message = f"the {what.replace('_', ' ')} is {value:.4g} at step {state.step}"
+            raise InputError(
+                f"{message}: training diverged; a smaller learning_rate or precision: fp32 may help"
+                + _last_good_weights(state, recipe, checkpoint)
+            )
     state.history.append(
         {
             "step": state.step,
@@ -268,23 +268,23 @@ def _report(
     state.summed_images = 0
 
 
-def _has_diverged(loss: float, before: list[float | None]) -> bool:
-    """Say whether a loss, after those before it, shows that training will come to nothing."""
+def _has_diverged(loss: float, state: Progressed, what: str = "loss") -> bool:
+    """Say whether a loss, after those in the history, shows that training will come to nothing."""
+    before = (line[what] for line in state.history)
     lowest = min((value for value in before if value is not None), default=math.inf)
     return not math.isfinite(loss) or loss > max(LARGEST_ERROR, 2 * lowest)
 
 
-def _divergence(what: str, loss: float, step: int, checkpoint: Path) -> str:
-    """Say that a training diverged, what to change, and where its last good weights are."""
-    message = (
-        f"the {what} is {loss:.4g} at step {step}: training diverged; "
-        "a smaller learning_rate or precision: fp32 may help"
-    )
-    for path in _candidates(checkpoint):
-        with contextlib.suppress(InputError, FileNotFoundError):
-            good = load_tensors(path)["progressed"]["step"]
-            return f"{message}. The weights of step {good} are in {path}, as `network`"
-    return message
+def _last_good_weights(state: Progressed, recipe: Recipe, checkpoint: Path) -> str:
+    """Say where the last weights are with which this step's images still have a sound loss."""
+    for path, content in _sound_files(checkpoint, state.identity):
+        recipe.network.load_state_dict(content["network"])
+        with torch.no_grad():
+            loss = recipe.losses()[1].item()
+        if not _has_diverged(loss, state):
+            step = content["progressed"]["step"]
+            return f". The weights of step {step} are in {path}, as `network`; with them the loss is {loss:.4g}"
+    return ""
 
 
 @contextlib.contextmanager
@@ -292,24 +292,20 @@ def _enough_memory(recipe: Recipe) -> Iterator[None]:
     """Say what to change when memory does not suffice."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        on_gpu = isinstance(error, torch.OutOfMemoryError)
-        raise InputError(
-            f"out of memory {'on the GPU' if on_gpu else ''} with a batch of {recipe.batch} images: "
-            "set a smaller `batch` in the method's training"
-            + (", or device: cpu; other programs on the GPU may take its memory" if on_gpu else "")
-        ) from error
+    except Exception as error:
+        if fault := out_of_memory(error):
+            remedy = "set a smaller `batch` in the method's training"
+            raise InputError(
+                f"{fault} with a batch of {recipe.batch} images: {remedy}, or {MORE_MEMORY}"
+            ) from error
+        raise
 
 
-def _is_finite(recipe: Recipe) -> bool:
+def _is_sound(state: Progressed, recipe: Recipe) -> bool:
     """Say whether training is sound so far; a checkpoint that is not would be of no use."""
-    values = [*recipe.network.state_dict().values(), recipe.summed_error]
-    return all(bool(value.isfinite().all()) for value in values)
-
-
-def _candidates(checkpoint: Path) -> list[Path]:
-    """Return the files that may hold a checkpoint, the newest first."""
-    return [checkpoint, checkpoint.with_name(f".{checkpoint.stem}.before{checkpoint.suffix}")]
+    loss = recipe.summed_error.item() / max(1, state.summed_images)
+    weights = recipe.network.state_dict().values()
+    return not _has_diverged(loss, state) and all(bool(w.isfinite().all()) for w in weights)
 
 
 def _save(path: Path, state: Progressed, recipe: Recipe) -> None:
@@ -320,7 +316,7 @@ def _save(path: Path, state: Progressed, recipe: Recipe) -> None:
         "summed_error": recipe.summed_error,
         "recipe": recipe.state(),
     }
-    newest, before = _candidates(path)
+    newest, before = copies(path)
     if newest.exists():
         newest.replace(before)
     save_tensors(newest, content)
@@ -328,7 +324,23 @@ def _save(path: Path, state: Progressed, recipe: Recipe) -> None:
 
 def _resumed(checkpoint: Path, identity: str, recipe: Recipe) -> Progressed | None:
     """Load the newest checkpoint of this training that can be read, or return None."""
-    for path in _candidates(checkpoint):
+    for _, content in _sound_files(checkpoint, identity):
+        recipe.network.load_state_dict(content["network"])
+        recipe.optimizer.load_state_dict(content["optimizer"])
+        group = recipe.optimizer.param_groups[0]
+        group["lr"] = group["lr"].to(recipe.processor.device)  # loading leaves it on the CPU
+        recipe.summed_error.copy_(content["summed_error"])
+        recipe.restore(content["recipe"])
+        return Progressed(**content["progressed"])
+    return None
+
+
+def _sound_files(checkpoint: Path, identity: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the checkpoints of a training, the newest first, with what they hold.
+
+    One that can't be read is deleted, so that it never takes the place of the one before it.
+    """
+    for path in copies(checkpoint):
         try:
             content = load_tensors(path)
             state = Progressed(**content["progressed"])
@@ -336,15 +348,9 @@ def _resumed(checkpoint: Path, identity: str, recipe: Recipe) -> Progressed | No
             continue
         except (InputError, KeyError, TypeError) as error:
             log.warning("%s: the checkpoint before it is used, if there is one", error)
+            path.unlink(missing_ok=True)
             continue
-        if state.identity != identity:
+        if state.identity == identity:
+            yield path, content
+        else:
             log.info("%s is of another training: not used", path)
-            continue
-        recipe.network.load_state_dict(content["network"])
-        recipe.optimizer.load_state_dict(content["optimizer"])
-        group = recipe.optimizer.param_groups[0]
-        group["lr"] = group["lr"].to(recipe.processor.device)  # loading leaves it on the CPU
-        recipe.summed_error.copy_(content["summed_error"])
-        recipe.restore(content["recipe"])
-        return state
-    return None

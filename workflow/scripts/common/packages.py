@@ -1,0 +1,43 @@
+"""The installed packages that results depend on, besides the project's own code."""
+
+import functools
+import importlib.metadata
+import sys
+
+from common.source_digest import SCRIPTS, imported_names
+
+# NumPy's next random numbers are as good as those that were drawn, and would train everything anew.
+NOT_COUNTED = {"numpy"}
+
+
+def package_versions(*files: str) -> dict[str, str | None]:
+    """Return the versions of the packages that Python files import, or local modules that they reach.
+
+    Patch releases don't count, nor does the standard library.
+
+    Args:
+        files: Paths relative to `workflow/scripts/`.
+
+    Returns:
+        Versions by the packages' names in the registry; None for what is not installed.
+    """
+    names = {name.partition(".")[0] for name in imported_names(*files)}
+    names -= {path.stem for path in SCRIPTS.iterdir()} | sys.stdlib_module_names | NOT_COUNTED
+    return dict(version for name in sorted(names) for version in _versions(name))
+
+
+@functools.cache
+def _versions(module: str) -> list[tuple[str, str | None]]:
+    """Return the packages that a module is of, with their versions."""
+    names = _packages().get(module, [module])
+    return [(name, _version(name)) for name in sorted(set(names))]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return ".".join(importlib.metadata.version(package).split(".")[:2])
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+_packages = functools.cache(importlib.metadata.packages_distributions)
