@@ -62,7 +62,7 @@ def _clear(locks: list[Path], alive: IO[str]) -> None:
     left_by = alive.read().splitlines()
     if locks and left_by and not set(left_by) & set(_machine()):
         print(
-            f"{left_by[0]} has left locks in {Path('.snakemake').absolute()}. If no run is alive "
+            f"{left_by[0]} has left locks in {locks[0].parent.absolute()}. If no run is alive "
             "there: snakemake --unlock",
             file=sys.stderr,
         )
