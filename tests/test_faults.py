@@ -220,9 +220,9 @@ def test_a_second_run_is_refused_while_the_first_one_lives(finished: Project, tm
     assert processes_in(copy.folder)
     copy.planned("--config", ONE)  # looking is allowed, and does no harm
     assert copy.snakemake("--config", ONE, ENDLESS).returncode != 0
-    run.end()
-    assert list((copy.folder / ".snakemake/locks").iterdir())  # nobody clears them but the next
     with waiting_dry_run(copy):
+        run.end()
+        assert list((copy.folder / ".snakemake/locks").iterdir())  # nobody clears them but the next
         copy.succeed("--config", ONE)
 
 
