@@ -1,6 +1,7 @@
 """The small steps between the images and the table."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,7 @@ from common.devices import torch_device, wants_gpu
 from common.files import replacing
 from common.job import InputError, check_code
 from common.seeds import generator
-from common.source_digest import source_digests
+from common.source_digest import digests_of, source_digests
 from common.split import ids_of
 from common.tables import read_table, write_table
 from make_table import mean_table, notes, shown, with_published
@@ -260,6 +261,29 @@ def test_digest_does_not_depend_on_what_syntax_trees_of_a_version_have():
         node._fields = tuple(f for f in node._fields if getattr(node, f, None) not in (None, []))
     assert module._normalised(tree) == before
     assert module._normalised(module.ast.parse(source.replace("=1", "=2"))) != before
+
+
+@pytest.mark.parametrize("version", ["3.10", "3.12", "3.13", "3.14"])
+def test_digests_are_the_same_in_another_version_of_python(version):
+    environment = os.environ | {"PYENV_VERSION": version}  # pyenv shows one version alone
+
+    def other(*arguments: str) -> subprocess.CompletedProcess:
+        command = [f"python{version}", "-B", *arguments]
+        return subprocess.run(
+            command, cwd=SCRIPTS, env=environment, check=True, capture_output=True, text=True
+        )
+
+    try:
+        other("--version")
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        pytest.skip("this version is not installed")
+    code = (
+        "import json, pathlib; from common.source_digest import digests_of\n"
+        "print(json.dumps(digests_of(p.as_posix() for p in pathlib.Path().rglob('*.py'))))"
+    )
+    found = json.loads(other("-c", code).stdout)
+    assert len(found) > 60
+    assert found == digests_of(found)
 
 
 def test_gpu_is_wanted_where_one_is_and_torch_can_use_it(monkeypatch, tmp_path):
