@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from common.provenance import read_record, record_path
+from common.wording import some
 
 HELP = ("-h", "--help")
+FEW = 3  # files or rules that a reason names, the others are counted
 NOTHING = "Nothing to be done"  # what Snakemake says then
 WHILE = "Union of exclusive params before and now across all output:"
 # Between two reasons; what a value holds, such as a label, may have a semicolon as well.
@@ -93,7 +95,7 @@ def explained(job: Job, makers: dict[str, Job], record: dict[str, Any]) -> list[
                 reasons.append(f"{rest} is another one now")
             case "Input files updated by another job":
                 rules = sorted({makers[f].rule for f in rest.split(", ") if f in makers})
-                reasons.append(f"it needs what {some(rules)} will make anew")
+                reasons.append(f"it needs what {some(rules, FEW)} will make anew")
             case "Set of input files has changed since last execution":
                 reasons.append(changed_inputs(record.get("inputs"), job.files("input")))
             case "Params have changed since last execution":
@@ -125,7 +127,7 @@ def changed_params(text: str, recorded: dict[str, Any]) -> Iterator[str]:
         new.remove(other)
         if name == "code":
             files = [file for file in {**value, **other} if value.get(file) != other.get(file)]
-            yield f"the code that it runs changed ({some(files)})"
+            yield f"the code that it runs changed ({some(files, FEW)})"
         else:
             yield from differences(name, value, other)
     yield from (f"{value} is given now" for value in new)
@@ -173,16 +175,10 @@ def changed_inputs(old: list[str] | None, new: list[str]) -> str:
         return "it has other inputs"
     parts = []
     if added := [file for file in new if file not in old]:
-        parts.append(f"it takes {some(added)} as well")
+        parts.append(f"it takes {some(added, FEW)} as well")
     if removed := [file for file in old if file not in new]:
-        parts.append(f"it no longer takes {some(removed)}")
+        parts.append(f"it no longer takes {some(removed, FEW)}")
     return "; ".join(parts) or "its inputs are in another order"
-
-
-def some(things: list[str], most: int = 3) -> str:
-    """Join the first things, and count the others."""
-    more = [f"{len(things) - most} more"] if len(things) > most else []
-    return " and ".join(filter(None, [", ".join(things[:most]), *more]))
 
 
 def main() -> None:

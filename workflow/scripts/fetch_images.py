@@ -19,6 +19,7 @@ from common.files import file_digest
 from common.images import fingerprint, read_grey, same_film
 from common.job import InputError, Progress, log, run
 from common.tables import write_table
+from common.wording import some
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -194,7 +195,7 @@ def _verify(images: Path, origins: dict[Path, str], films: dict[str, Film] | Non
         raise InputError("holds no images")
     names = {path.stem for path in origins}
     missing = [name for name in films or {} if name not in names]
-    faults = [f"{len(missing)} of {len(films or {})} are missing: {_some(missing)}"] * bool(missing)
+    faults = [f"{len(missing)} of {len(films or {})} are missing: {some(missing)}"] * bool(missing)
     owners = {film.sha256: name for name, film in (films or {}).items()}
     progress = Progress("verifying images", len(origins))
     reencoded = 0
@@ -209,7 +210,7 @@ def _verify(images: Path, origins: dict[Path, str], films: dict[str, Film] | Non
         except (InputError, OSError) as error:
             faults.append(str(error).replace(str(path), origin))
     if faults:
-        raise InputError(_some(faults, "\n"))
+        raise InputError(some(faults, separator="\n"))
     if reencoded:
         log.info("%d images are other encodings of the known films", reencoded)
 
@@ -232,12 +233,6 @@ def _agreement(path: Path, film: Film) -> int:
         return int(same_film(fingerprint(path), film.fingerprint))
     except (InputError, OSError):
         return 0
-
-
-def _some(things: list[str], separator: str = ", ") -> str:
-    """Join the first 20 things and count the others."""
-    more = [f"and {len(things) - 20} more"] if len(things) > 20 else []
-    return separator.join([*things[:20], *more])
 
 
 def main(snakemake: "snakemake") -> None:
