@@ -311,6 +311,8 @@ def test_merged_keys_of_yaml_may_be_overridden(tmp_path):
         ("", ["--configfiles=mine.yaml"], "--configfile is given twice; give all after one --configfile"),
         ("run: no\n", [], "run: False is not allowed; allowed: a value of type string (in quotes"),
         ("methods: {median: {label: yes}}\n", [], "methods.median.label: True is not allowed; allowed: a value of type string (in"),
+        ("noise: {yes: {distribution: poisson}}\n", [], "noise.True: YAML reads this key as True; allowed: text"),
+        ("noise: {~: {distribution: poisson}}\n", [], "noise.None: YAML reads this key as None; allowed: text"),
         ("noise: {logs: {distribution: poisson, factor: 1, lambda: 1}}\n", [], "but not logs or provenance"),
         ("", ["--config", "device=tpu", "seed=-1"], "device: 'tpu' is not allowed; allowed: auto, cpu, cuda"),
     ],

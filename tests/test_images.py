@@ -119,6 +119,33 @@ def test_an_exif_orientation_is_applied(tmp_path):
     np.testing.assert_array_equal(read_grey(path), np.rot90(GREY, -1) / 255)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["u2", "f4", "f8"])
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+def test_orientation_and_photometric_of_tiffs_of_any_depth(
+    tmp_path, orientation, kind, photometric
+):
+    """As Pillow reads the same picture in 8 bits."""
+    for name, levels in (
+        ("8.tif", GREY),
+        ("deep.tif", GREY.astype(kind) * 257 if kind == "u2" else (GREY / 255).astype(kind)),
+    ):
+        white = 1 if levels.dtype.kind == "f" else np.iinfo(levels.dtype).max
+        stored = white - levels if photometric == "miniswhite" else levels
+        tags = [(274, 3, 1, orientation, True)]
+        tifffile.imwrite(tmp_path / name, stored, photometric=photometric, extratags=tags)
+    deep = read_grey(tmp_path / "deep.tif")
+    assert deep.dtype == np.float64
+    np.testing.assert_allclose(deep, read_grey(tmp_path / "8.tif"), rtol=0, atol=1e-7)
+
+
+def twelve_bit(path):
+    """Write a TIFF that says that its pixels have 12 bits."""
+    tifffile.imwrite(path, np.zeros((40, 30), np.uint16))
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        tiff.pages.first.tags["BitsPerSample"].overwrite(12)
+
+
 @pytest.mark.parametrize(
     ("name", "make", "message"),
     [
@@ -138,7 +165,16 @@ def test_an_exif_orientation_is_applied(tmp_path):
         ("absent.jpg", lambda p: None, "does not exist"),
         ("folder.jpg", lambda p: p.mkdir(), "get it again"),
         ("pages.tif", lambda p: tifffile.imwrite(p, np.zeros((2, 40, 30), np.uint8)), "2 pages"),
-        ("int.tif", lambda p: tifffile.imwrite(p, np.zeros((40, 30), np.int32)), "or 16-bit grey"),
+        ("12.tif", twelve_bit, "cannot be read as a TIFF"),
+        ("signed.tif", lambda p: tifffile.imwrite(p, np.zeros((40, 30), np.int8)), "known levels"),
+        ("deep.tif", lambda p: tifffile.imwrite(p, np.zeros((40, 30, 3), np.uint16)), "cut to 8"),
+        ("key.png", lambda p: saved(p, GREY, transparency=int(GREY[3, 4])), "partly transparent"),
+        (
+            "moving.png",
+            lambda p: saved(p, Image.fromarray(GREY), save_all=True, append_images=[film(1)]),
+            "2 pictures",
+        ),
+        ("int.tif", lambda p: tifffile.imwrite(p, np.zeros((40, 30), np.int32)), "16-bit grey"),
     ],
 )
 def test_what_cannot_be_used_is_named_with_the_remedy(tmp_path, name, make, message):

@@ -267,13 +267,22 @@ def settings_of(config: Config, method: str, noise: str) -> Config:
     return merged(settings, entry.get("overrides", {}).get(noise, {}))
 
 
-def _with_text_keys(value: Any) -> Any:  # noqa: ANN401
-    """Return a deep copy in which keys that YAML reads as numbers, such as an id 0.3, are text."""
+def _with_text_keys(value: Any, *path: str) -> Any:  # noqa: ANN401
+    """Return a deep copy in which keys that YAML reads as numbers, such as an id 0.3, are text.
+
+    Raises:
+        ConfigurationError: When a key is neither. `path` is where the value is, for the message.
+    """
     if not isinstance(value, Mapping):
         return copy.deepcopy(value)
     result: Config = {}
     for key, content in value.items():  # a file may have the number, another one the text
-        result = merged(result, {str(key): _with_text_keys(content)})
+        if key is None or isinstance(key, bool):
+            raise ConfigurationError(
+                f"{'.'.join([*path, str(key)])}: YAML reads this key as {key!r}; allowed: text, in quotes "
+                "where YAML takes it for something else, as yes, no, on, off and ~"
+            )
+        result = merged(result, {str(key): _with_text_keys(content, *path, str(key))})
     return result
 
 

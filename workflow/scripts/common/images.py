@@ -24,6 +24,8 @@ LUMA = (0.2125, 0.7154, 0.0721)
 MOST_BITS = 10
 MOST_LEVELS = 5
 
+TAGS = {"bits": 258, "photometric": 262, "orientation": 274, "sample format": 339}  # of TIFF
+
 # Pillow's own limit warns from 89 and stops at 179 megapixels; `_check_size` is exact instead.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -114,10 +116,17 @@ def resize_matrix(length: int, size: int) -> scipy.sparse.csr_array:
 def _read_levels(path: Path, smallest: int) -> tuple[np.ndarray, float]:
     """Return the grey levels (height, width), in the file's own type, and the level of white."""
     try:
-        with Image.open(path) as image:
+        # Not by its path: Pillow would map the file, and mix up the pixels of a TIFF that has to be turned.
+        with path.open("rb") as file, Image.open(file) as image:
             _check_size(path, image.size, smallest)
-            if image.format == "TIFF" and (image.mode == "F" or image.n_frames > 1):
+            if image.format == "TIFF" and _needs_tifffile(image):
                 return _read_tiff(path, smallest)
+            if image.format == "PNG" and image.n_frames > 1:
+                raise InputError(f"{path} has {image.n_frames} pictures: save each as an image")
+            if image.mode[0] != "I" and any(";16" in str(tile.args) for tile in image.tile):
+                raise InputError(
+                    f"{path} has colours of 16 bits, which would be cut to 8: save it as 16-bit grey"
+                )
             if _is_neutral_jpeg(image, path):
                 image.draft("L", image.size)
             image.load()
@@ -140,6 +149,22 @@ def _read_levels(path: Path, smallest: int) -> tuple[np.ndarray, float]:
         ) from error
 
 
+def _needs_tifffile(image: Image.Image) -> bool:
+    """Whether Pillow refuses an opened TIFF, or would read other grey levels than it has.
+
+    It does not look at the signs of 8 bits, takes 12 bits for 16, and 16 bits whose 0 is white for black.
+    """
+    tags = image.tag_v2
+    signed = tags.get(TAGS["sample format"], (1,))[0] == 2
+    whole = tags.get(TAGS["bits"]) == (16,) and tags.get(TAGS["photometric"]) != 0
+    return (
+        image.mode == "F"
+        or image.n_frames > 1
+        or signed
+        or (image.mode.startswith("I;16") and not whole)
+    )
+
+
 def _is_neutral_jpeg(image: Image.Image, path: Path) -> bool:
     """Whether an opened JPEG stores colour channels that hold no colour anywhere.
 
@@ -160,12 +185,15 @@ def _is_neutral_jpeg(image: Image.Image, path: Path) -> bool:
 
 def _levels(path: Path, image: Image.Image) -> tuple[np.ndarray, float]:
     """Return the levels of a decoded image and the level of white; see `_read_levels`."""
-    if image.mode in ("P", "PA"):
+    deep = image.mode.startswith("I;16")
+    if deep and image.info.get("transparency") in np.asarray(image):
+        raise InputError(f"{path} is partly transparent: save it without its alpha channel")
+    if deep:
+        return np.asarray(image), 65535.0
+    if image.mode in ("P", "PA") or "transparency" in image.info:
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     if image.mode == "1":
         return np.asarray(image), 1.0
-    if image.mode.startswith("I;16"):
-        return np.asarray(image), 65535.0
     if image.mode not in ("L", "LA", "RGB", "RGBA"):
         raise InputError(f"{path} is of mode {image.mode}: save it as 8- or 16-bit grey, or as RGB")
     channels = [np.asarray(channel) for channel in image.split()]
@@ -185,7 +213,9 @@ def _read_tiff(path: Path, smallest: int) -> tuple[np.ndarray, float]:
                 raise InputError(f"{path} has {len(tiff.pages)} pages: save each as an image")
             page = tiff.pages.first
             _check_size(path, (page.imagewidth, page.imagelength), smallest)
-            levels = page.asarray()
+            levels, white = page.asarray(), 2.0**page.bitspersample - 1
+            zero_is_white = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
+            orientation = page.tags.valueof(TAGS["orientation"], default=1)
     except InputError:
         raise
     except Exception as error:
@@ -195,12 +225,15 @@ def _read_tiff(path: Path, smallest: int) -> tuple[np.ndarray, float]:
         ) from error
     if levels.ndim != 2 or levels.dtype.kind not in "uf" or levels.dtype.itemsize > 8:
         raise InputError(f"{path} is no grey image of known levels: save it as 16-bit grey PNG")
-    if levels.dtype.kind == "u" and levels.dtype.itemsize <= 2:
-        return levels, float(np.iinfo(levels.dtype).max)
-    # A comparison with NaN is false, so this refuses NaN too.
-    if levels.dtype.kind == "f" and levels.min() >= 0 and levels.max() <= 1:
-        return levels, 1.0
-    raise InputError(f"{path} has levels outside [0, 1] or undefined ones: scale it to [0, 1]")
+    if levels.dtype.kind == "f":
+        levels, white = levels.astype(np.float64), 1.0
+    # A comparison with NaN is false, so this refuses NaN too; integers of 32 bits mean anything.
+    if not (white < 2**16 and levels.min() >= 0 and levels.max() <= white):
+        raise InputError(f"{path} has levels outside [0, 1] or undefined ones: scale it to [0, 1]")
+    turned = levels.transpose() if orientation in (5, 6, 7, 8) else levels
+    turned = turned[:: -1 if orientation in (3, 4, 7, 8) else 1]
+    turned = turned[:, :: -1 if orientation in (2, 3, 6, 7) else 1]
+    return np.ascontiguousarray(white - turned if zero_is_white else turned), white
 
 
 def _check_size(path: Path, size: tuple[int, int], smallest: int) -> None:
