@@ -83,6 +83,18 @@ SETTINGS = {
         "methods={autoencoder: {training: {steps: 7}}}",
         chain(TWO_NOISES, ["autoencoder"]) | COLLECTED,
     ),
+    "the order of the noise settings": (
+        f"select={{noise: [{POISSON}, {GAUSSIAN}]}}",
+        {("make_table",), ("compare_methods",), ("plot_compute",)},
+    ),
+    "a data set, a method and a noise setting that are not selected": (
+        [
+            "methods={wide: {plugin: median, size: 5, default: false}}",
+            "datasets={mine: {sources: [x], train: 3}}",
+            "noise={new: {distribution: speckle, std: 0.1}}",
+        ],
+        set(),
+    ),
     "a method's name in tables and figures": (
         "methods={median: {label: middle}}",
         FIGURES | {("compare_methods",), ("plot_compute",), ("make_table",)},
@@ -110,8 +122,9 @@ SETTINGS = {
 
 @pytest.mark.parametrize("change", SETTINGS)
 def test_a_changed_setting_runs_what_depends_on_it(finished: Project, change: str):
-    setting, expected = SETTINGS[change]
-    assert finished.planned("--config", setting) == expected
+    given, expected = SETTINGS[change]
+    settings = [given] if isinstance(given, str) else given
+    assert finished.planned("--config", *settings) == expected
 
 
 def test_a_removed_noise_setting_leaves_its_files(finished: Project, tmp_path: Path):
@@ -520,6 +533,7 @@ REASONS = {
     "methods={median: {label: middle}}": "labels.median: median became middle",
     'methods={median: {label: "a; b: c, d"}}': "labels.median: median became a; b: c, d",
     f"select={{noise: [{GAUSSIAN}]}}": f"noise.{POISSON} is no longer given",
+    f"select={{noise: [{POISSON}, {GAUSSIAN}]}}": "noise: in another order",
 }
 
 

@@ -106,7 +106,7 @@ def explained(job: Job, makers: dict[str, Job], record: dict[str, Any]) -> list[
                 reasons.append("workflow/envs/workflow.yaml has changed")
             case _:
                 reasons.append(reason)
-    return list(dict.fromkeys(filter(None, reasons)))
+    return list(dict.fromkeys(reasons))
 
 
 def changed_params(text: str, recorded: dict[str, Any]) -> Iterator[str]:
@@ -129,7 +129,7 @@ def changed_params(text: str, recorded: dict[str, Any]) -> Iterator[str]:
             files = [file for file in {**value, **other} if value.get(file) != other.get(file)]
             yield f"the code that it runs changed ({some(files, FEW)})"
         else:
-            yield from differences(name, value, other)
+            yield from list(differences(name, value, other)) or [f"{name}: in another order"]
     yield from (f"{value} is given now" for value in new)
 
 
