@@ -112,16 +112,6 @@ def test_runs_share_the_data_set_and_do_not_overwrite_each_other(finished: Proje
     assert not any(job[0] in ("render_phantom", "split_images") for job in planned)
 
 
-def test_results_may_be_made_in_another_directory(project: Project, tmp_path: Path):
-    place = tmp_path / "elsewhere"
-    select = f"select={{noise: [{POISSON}], methods: [median]}}"
-    arguments = ["--directory", str(place), "--config", select]
-    project.succeed(*arguments)
-    assert (place / "results/phantom/table.md").is_file()
-    assert not (project.folder / "results").exists()
-    assert project.planned(*arguments) == set()
-
-
 def test_bad_configuration_ends_before_any_job(project: Project):
     done = project.snakemake(
         "--config", "noise={bad: {distribution: poisson, factor: 1, lambda: -1}}"
