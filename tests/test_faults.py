@@ -248,11 +248,12 @@ def test_locks_of_another_machine_are_let_be(finished: Project, tmp_path: Path):
     lock.write_text("results/phantom/table.md\n")
     (copy.folder / ".snakemake/alive").write_text("elsewhere\n01234567\n")
     force = ["--force", "--", "results/phantom/table.md"]
-    done = copy.snakemake(*force)
-    assert done.returncode != 0
-    assert "elsewhere has left locks in" in done.stdout
-    assert "snakemake --unlock" in done.stdout
-    assert lock.exists()
+    for _ in range(2):
+        done = copy.snakemake(*force)
+        assert done.returncode != 0
+        assert "elsewhere has left locks in" in done.stdout
+        assert "snakemake --unlock" in done.stdout
+        assert lock.exists()
     copy.succeed("--unlock")
     copy.succeed(*force)
 

@@ -416,6 +416,7 @@ def test_a_bad_start_is_no_divergence(tmp_path):
         (lambda: torch.empty(10**15), ["`batch`", "--cores 1"]),
         (lambda: np.empty(10**15), ["`batch`", "--cores 1"]),
         (raising(torch.OutOfMemoryError("CUDA out of memory")), ["on the GPU", "`batch`", "device: cpu"]),
+        (raising(RuntimeError("CUDA error: out of memory")), ["on the GPU", "`batch`", "device: cpu"]),
     ],
 )  # fmt: skip
 def test_out_of_memory_says_what_to_set(tmp_path, allocate, words):

@@ -79,9 +79,13 @@ def run(main: Callable[["Snakemake"], None], snakemake: "Snakemake") -> None:
 def out_of_memory(error: Exception) -> str | None:
     """Return what to say of an error that means that memory does not suffice; None of others."""
     torch = sys.modules.get("torch")
-    if torch and isinstance(error, torch.OutOfMemoryError):
+    # CUDA's libraries have errors of their own; for want of memory on a CPU, torch raises what it raises for
+    # any reason.
+    on_gpu = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    if (torch and isinstance(error, torch.OutOfMemoryError)) or any(
+        t in str(error) for t in on_gpu
+    ):
         return "out of memory on the GPU (device: cpu needs none)"
-    # For want of memory on a CPU, torch raises what it raises for any reason.
     if isinstance(error, MemoryError) or "DefaultCPUAllocator: " in str(error):
         return "out of memory"
     return None

@@ -47,8 +47,8 @@ def announce(folder: Path, *, stay: bool) -> None:
         file = (folder / "alive").open("a+", encoding="utf-8")
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _clear(list((folder / "locks").glob("*.lock")), file)
-            if stay:
+            ours = _clear(list((folder / "locks").glob("*.lock")), file)
+            if stay and ours:
                 file.truncate(0)
                 print(*_machine(), sep="\n", file=file, flush=True)
         if stay:
@@ -56,8 +56,8 @@ def announce(folder: Path, *, stay: bool) -> None:
             HELD.append(file)
 
 
-def _clear(locks: list[Path], alive: IO[str]) -> None:
-    """Delete locks, unless `alive` says that another machine has left them."""
+def _clear(locks: list[Path], alive: IO[str]) -> bool:
+    """Delete locks, unless `alive` says that another machine has left them; say whether none is left."""
     alive.seek(0)
     left_by = alive.read().splitlines()
     if locks and left_by and not set(left_by) & set(_machine()):
@@ -66,9 +66,10 @@ def _clear(locks: list[Path], alive: IO[str]) -> None:
             "there: snakemake --unlock",
             file=sys.stderr,
         )
-        return
+        return False
     for lock in locks:
         lock.unlink(missing_ok=True)
+    return True
 
 
 def _machine() -> list[str]:
