@@ -67,7 +67,7 @@ def test_images_of_one_channel_tell_their_layout():
 @pytest.mark.parametrize(("plugin", "settings", "noise"), CASES)
 def test_the_layout_changes_rounding_at_most(tmp_path, plugin, settings, noise):
     results = [
-        trained(tmp_path, plugin, settings, noise, Processor(CPU, layout=layout))
+        trained(tmp_path / layout, plugin, settings, noise, Processor(CPU, layout=layout))
         for layout in ("channels_last", "contiguous")
     ]
     (history, weights), (other_history, other_weights) = results
@@ -145,7 +145,8 @@ def test_recorded_steps_are_the_same_steps(tmp_path, plugin, settings, noise, au
     torch.backends.cudnn.deterministic = True
     results = [
         trained(
-            tmp_path, plugin, settings, noise, Processor(torch.device("cuda"), autocast, capture=c)
+            tmp_path / str(c),  # a finished training would be gone on from
+            *(plugin, settings, noise, Processor(torch.device("cuda"), autocast, capture=c)),
         )
         for c in (False, True)
     ]

@@ -183,8 +183,8 @@ def test_optimizer_is_keras_adam(tmp_path):
 
 
 def test_training_lowers_the_loss_and_is_reproducible(tmp_path):
-    first, history = run_training(tmp_path, steps=60)
-    second, again = run_training(tmp_path, steps=60)
+    first, history = run_training(tmp_path / "first", steps=60)
+    second, again = run_training(tmp_path / "second", steps=60)
     assert history[-1]["loss"] < history[0]["loss"]
     assert history == again
     assert all(torch.equal(first[key], second[key]) for key in first)
