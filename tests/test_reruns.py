@@ -479,10 +479,10 @@ def test_files_without_a_record_are_named(finished: Project, tmp_path: Path):
     (results / "models/benchmarks/logs.pt").touch()  # not in a folder of logs
     done = copy.script("verify_results.py")
     assert done.returncode == 1
-    named = {line.split()[0] for line in done.stdout.splitlines() if "has no record" in line}
-    made = {f"results/phantom/table.{suffix}" for suffix in ("csv", "md", "html")}
-    assert named == made | {"results/phantom/models/benchmarks/logs.pt"}
-    assert "4 of " in done.stdout
+    assert "results/phantom: table.csv, table.html, table.md: no record" in done.stdout
+    assert "results/phantom/models/benchmarks: logs.pt: no record" in done.stdout
+    assert "more.log" not in done.stdout
+    assert done.stdout.endswith("\n4 files have no record\n")
 
 
 def test_a_data_set_that_was_rendered_and_is_now_read_is_verified(project: Project, tmp_path: Path):

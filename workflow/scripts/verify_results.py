@@ -7,13 +7,15 @@ itself does not look into files that are older than what was made of them.
 import argparse
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from common.files import file_digest
 from common.provenance import LOGS, RECORDS, files_of, read_records
+from common.wording import some
 
+FEW = 3  # files that are named, of those without a record in a folder
 FOLDERS = [Path("results"), Path("resources/datasets")]
 # What a run leaves beside its results: logs, times, and what goes on after a kill.
 NOT_RESULTS = {LOGS, RECORDS, "benchmarks", "checkpoints", "images.download"}
@@ -44,16 +46,14 @@ def problems(records: dict[Path, dict[str, Any]]) -> Iterator[tuple[str, str]]:
             yield f"{name} can't be read ({error.strerror})", command
 
 
-def unrecorded(folders: list[Path], recorded: set[str]) -> list[str]:
-    """Return the files in the folders that should have a record and have none."""
-    return [
-        str(path)
-        for folder in filter(Path.is_dir, folders)
-        for path in files_of(folder)
-        if str(path) not in recorded
-        and not path.name.startswith(".")  # Snakemake's own, or half-written
-        and kind_of(path) not in NOT_RESULTS
-    ]
+def unrecorded(folders: list[Path], recorded: Collection[str]) -> dict[str, list[str]]:
+    """Return the names of the files that should have a record and have none, by their folder."""
+    found: dict[str, list[str]] = {}
+    for path in (p for folder in filter(Path.is_dir, folders) for p in files_of(folder)):
+        hidden = path.name.startswith(".")  # Snakemake's own, or half-written
+        if str(path) not in recorded and not hidden and kind_of(path) not in NOT_RESULTS:
+            found.setdefault(str(path.parent), []).append(path.name)
+    return found
 
 
 def kind_of(path: Path) -> str | None:
@@ -82,12 +82,18 @@ def main() -> None:
         print(*lines, sep="\n")
         if command:
             print(f"  to make it again: {command}")
-    unknown = unrecorded(folders, set(recorded))
-    for name in unknown:
-        print(f"{name} has no record: nobody can tell whether it was altered")
-    bad = sum(map(len, found.values())) + len(unknown)
-    if bad:
-        sys.exit(f"{bad} of {len(recorded) + len(unknown)} files are not as they were made")
+    unknown = unrecorded(folders, recorded)
+    for folder, names in unknown.items():
+        print(f"{folder}: {some(names, FEW)}: no record, so nobody can tell what was altered")
+    parts = []
+    if found:
+        parts.append(
+            f"{sum(map(len, found.values()))} of {len(recorded)} files are not as they were made"
+        )
+    if unknown:
+        parts.append(f"{sum(map(len, unknown.values()))} files have no record")
+    if parts:
+        sys.exit("; ".join(parts))
     print(f"all {len(recorded)} files are as they were made")
 
 
