@@ -205,6 +205,17 @@ def test_processes_of_a_job_end_when_its_snakemake_is_killed(project: Project):
     assert_ended(project.folder)
 
 
+def test_code_that_the_processes_of_a_job_import_is_checked_as_well(project: Project):
+    project.edit_config(lambda config: config.update(image_size=512))
+    run = Run(project, "--", "resources/datasets/phantom/512px/images.npy")
+    assert run.reaches(lambda: rendering(project.folder)), run.text
+    path = project.folder / "workflow/scripts/phantom/rays.py"
+    path.write_text(path.read_text() + "\nANSWER = 42\n")
+    assert run.process.wait(PATIENCE) != 0
+    assert "phantom/rays.py changed while the workflow ran" in run.text
+    assert not (project.folder / "resources/datasets/phantom/512px/images.npy").exists()
+
+
 def rendering(folder: Path) -> list[str]:
     """Return the commands of the processes of a pool, without the one that starts them."""
     return [c for c in processes_in(folder) if "multiprocessing.forkserver" in c][1:]

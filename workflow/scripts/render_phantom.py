@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.arrays import write_images
-from common.job import Progress, run
+from common.job import Progress, check_code, run
 from common.running import end_with
 from common.seeds import generator
 from common.tables import write_table
@@ -73,6 +73,7 @@ def main(snakemake: "snakemake") -> None:
     subjects, size = snakemake.params.subjects, snakemake.params.size
     images = render_all(subjects, size, snakemake.params.seed, snakemake.threads)
     write_images(snakemake.output.images, (subjects, size, size), np.float64, images)
+    check_code(snakemake.params.code)  # which the processes of a pool have imported by themselves
     write_table(snakemake.output.ids, ({"id": f"{n:03d}"} for n in range(1, subjects + 1)))
 
 
