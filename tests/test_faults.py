@@ -130,8 +130,10 @@ def test_killed_in_each_rule_the_same_command_goes_on(finished: Project, project
         if not run.reaches(next_rule):
             break
         hit.append(next_rule())
-        time.sleep(random.uniform(0, 0.8))  # jobs take half a second and more
-        run.end(jobs=len(hit) % 2 == 0)
+        # Within its job, which takes half a second and more, or as soon as the next rule's has begun.
+        end = time.monotonic() + random.uniform(0, 0.8)
+        if run.reaches(lambda end=end: time.monotonic() > end or next_rule()):
+            run.end(jobs=len(hit) % 2 == 0)
     assert run.process.returncode == 0, run.text
     assert set(hit) == every_rule
     assert_same(project, finished)
@@ -167,13 +169,17 @@ def test_a_training_that_is_killed_at_its_very_end_does_no_step_again(
 ):
     copy = finished.copied(tmp_path / "copy")
     arguments = ["--config", ONE, LONG]
+    results = copy.folder / "results/phantom"
+    history = results / f"training/{POISSON}/.autoencoder.partial.csv"
+    os.mkfifo(history)  # whoever writes the history waits for ever
     run = Run(copy, *arguments)
-    model = copy.folder / f"results/phantom/models/{POISSON}/autoencoder.pt"
-    assert run.reaches(lambda: "train_denoiser" in run.text and not model.exists())
+    model = results / f"models/{POISSON}/autoencoder.pt"
+    assert run.reaches(lambda: "train_denoiser" in run.text and not model.exists()), run.text
     assert run.reaches(model.exists), run.text
     run.end()
+    history.unlink()
     copy.succeed(*arguments)
-    log = copy.folder / f"results/phantom/logs/train_denoiser/{POISSON}/autoencoder.log"
+    log = results / f"logs/train_denoiser/{POISSON}/autoencoder.log"
     assert "goes on after step 400 from its checkpoint" in log.read_text()
 
 
@@ -275,7 +281,7 @@ def test_locks_of_another_machine_are_let_be(finished: Project, tmp_path: Path):
 
 def test_code_that_is_edited_while_a_run_goes_on_is_not_run(finished: Project, tmp_path: Path):
     copy = finished.copied(tmp_path / "copy")
-    steps = "methods={autoencoder: {training: {steps: 400}}}"
+    steps = "methods={autoencoder: {training: {steps: 1500}}}"
     run = Run(copy, "--config", ONE, steps)
     results = copy.folder / "results/phantom"
     assert run.reaches((results / f"checkpoints/{POISSON}/autoencoder.pt").exists), run.text
