@@ -28,14 +28,14 @@ lint: .venv/test ## check style and the workflow's structure
 	$(BIN)/snakemake --lint
 
 verify: .venv/run ## compare all results with what was recorded when they were made
-	$(BIN)/python workflow/scripts/verify_results.py
+	$(BIN)/python workflow/tools/verify.py
 
 why: .venv/run ## say which jobs would run and why; ARGS="..." are options of snakemake
-	@$(BIN)/python workflow/scripts/explain_plan.py $(ARGS)
+	@$(BIN)/python workflow/tools/why.py $(ARGS)
 
 # Forced, so that the given images are read whatever was read before.
 check-paper: .venv/run need-images ## noisy and median columns on the real images, against the published ones
-	$(SNAKEMAKE) --quiet rules progress --configfile paper.yaml \
+	$(SNAKEMAKE) --quiet rules progress --configfile config/paper.yaml \
 	  --config run=check-paper 'select={methods: [median]}' $(SOURCES) \
 	  --forcerun fetch_images -- results/check-paper/table.md
 	@cat results/check-paper/table.md
@@ -45,13 +45,13 @@ real: .venv/run need-images ## the table on the real images, with the default tr
 	$(SNAKEMAKE) --config dataset=isbi2015 $(SOURCES)
 
 paper: .venv/run need-images ## the table on the real images, with the published training; takes hours without a GPU
-	$(SNAKEMAKE) --configfile paper.yaml --config 'select={methods: [autoencoder, median]}' $(SOURCES)
+	$(SNAKEMAKE) --configfile config/paper.yaml --config 'select={methods: [autoencoder, median]}' $(SOURCES)
 
 methods: .venv/bm3d need-images ## what docs/denoisers.md shows, on the real images; takes hours
-	$(SNAKEMAKE) --configfile methods.yaml docs/tables.yaml --config dataset=isbi2015 $(SOURCES)
+	$(SNAKEMAKE) --configfile config/methods.yaml config/tables.yaml --config dataset=isbi2015 $(SOURCES)
 
 detector: .venv/run need-images ## the noise of a detector, on the real images
-	$(SNAKEMAKE) --configfile detector.yaml --config dataset=isbi2015 $(SOURCES)
+	$(SNAKEMAKE) --configfile config/detector.yaml --config dataset=isbi2015 $(SOURCES)
 
 bench: .venv/run ## all benchmarks that fit this machine, into benchmarks/results/
 	$(BIN)/python benchmarks/run.py $${IMAGES:+--images "$$IMAGES"} \
@@ -63,8 +63,8 @@ phantom-page: .venv/run need-images ## compare the phantom with the real images,
 	$(SNAKEMAKE) --config $(SOURCES) -- docs/phantom.md
 
 readme: run paper methods detector ## paste the tables of these into the pages, and copy the figures
-	$(BIN)/python workflow/scripts/paste_results.py README.md
-	$(BIN)/python workflow/scripts/paste_results.py docs/denoisers.md
+	$(BIN)/python workflow/tools/paste.py README.md
+	$(BIN)/python workflow/tools/paste.py docs/denoisers.md
 	cp results/isbi2015-methods/figures/compute.png docs/compute.png
 	cp results/phantom/figures/gaussian_0.2_0_1.png docs/examples.png
 

@@ -7,8 +7,8 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
-from common.checkpoints import forget
-from common.configuration import (
+from training.checkpoints import forget
+from engine.configuration import (
     applies,
     check_arguments,
     checked,
@@ -26,11 +26,11 @@ from common.configuration import (
     usable,
     uses_of,
 )
-from common.devices import wants_gpu
-from common.job import GO_ON
-from common.packages import package_versions
-from common.running import begin
-from common.source_digest import source_digests
+from training.devices import wants_gpu
+from engine.job import GO_ON
+from engine.machine import package_versions
+from engine.locks import begin
+from engine.digests import source_digests
 
 begin(
     Path(workflow.basedir),

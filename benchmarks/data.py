@@ -25,9 +25,9 @@ from step import SCRIPTS, run_step
 
 sys.path.insert(0, str(SCRIPTS))
 
-from common.arrays import write_images
-from common.images import SUFFIXES, read_resized
-from common.tables import read_table, write_table
+from files.arrays import write_images
+from files.tables import read_table, write_table
+from images.reading import SUFFIXES, read_resized
 from render_phantom import render
 
 Result = dict[str, Any]

@@ -21,16 +21,16 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
 from augment_images import augmented
-from common.images import SUFFIXES, read_resized
-from common.job import Progress
-from common.noise_models import corrupt
-from common.processor import Processor, chosen_processor
-from common.seeds import digest, generator
-from common.training import Recipe, apply, keep_freed_memory
+from engine.job import Progress
+from images.reading import SUFFIXES, read_resized
 from methods import autoencoder
+from noise.models import corrupt
+from noise.seeds import digest, generator
 from recipes.published import BETAS, EPSILON, Published
 from score_images import scores
-from training import Keras
+from training.loop import Recipe, apply, keep_freed_memory
+from training.processor import Processor, chosen_processor
+from training_steps import Keras
 
 CONFIG = yaml.safe_load((Path(__file__).resolve().parents[1] / "config.yaml").read_text())
 TRAIN = CONFIG["datasets"]["isbi2015"]["train"]

@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from step import SCRIPTS, run_step
-from training import BATCH, STEPS, images
+from training_steps import BATCH, STEPS, images
 
 Result = dict[str, Any]
 CONFIG = yaml.safe_load((SCRIPTS.parents[1] / "config.yaml").read_text(encoding="utf-8"))

@@ -25,8 +25,8 @@ import data
 import figure
 import overhead
 import rows
-import training
-from common.files import replacing
+import training_steps
+from files.atomic import replacing
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -68,7 +68,7 @@ def file_name(found: dict[str, Any]) -> str:
 def measured(part: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the results of a part; none where it can't be measured."""
     if part == "training":
-        return training.measure(arguments)
+        return training_steps.measure(arguments)
     if part == "rows":
         return rows.measure(arguments)
     if part == "data":
@@ -86,7 +86,7 @@ def title_of(found: dict[str, Any]) -> str:
 def page(results: dict[str, Any], name: str) -> str:
     """Return the results as a page to read; `name` is the file of its figure, without suffix."""
     shown = {
-        **{"training": training.shown, "rows": rows.shown},
+        **{"training": training_steps.shown, "rows": rows.shown},
         **{"data": data.table, "overhead": overhead.table},
     }
     found = results["machine"]
@@ -103,7 +103,7 @@ def page(results: dict[str, Any], name: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    training.arguments_of(parser)
+    training_steps.arguments_of(parser)
     parser.add_argument("--images", type=Path, help="folder of films to resize")
     parser.add_argument(
         "--sizes", type=int, nargs="*", default=data.GROWTH, help="images to grow to"

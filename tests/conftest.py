@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from explain_plan import planned
+from why import planned
 
 ROOT = Path(__file__).resolve().parents[1]
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]
@@ -21,10 +21,7 @@ SHOWN = ["noise", "method", "part"]  # wildcards that tell jobs apart
 PARTS = [
     "Snakefile",
     "config.yaml",
-    "paper.yaml",
-    "methods.yaml",
-    "everything.yaml",
-    "detector.yaml",
+    "config",
     "profiles",
     "workflow",
 ]
@@ -106,8 +103,8 @@ class Project:
         return self.run("make", f"--makefile={ROOT / 'Makefile'}", *own, *arguments)
 
     def script(self, name: str, *arguments: str) -> subprocess.CompletedProcess:
-        """Run a script that is no rule's."""
-        return self.run(sys.executable, f"workflow/scripts/{name}", *arguments)
+        """Run one of the tools."""
+        return self.run(sys.executable, f"workflow/tools/{name}", *arguments)
 
     def succeed(self, *arguments: str, **environment: str) -> str:
         done = self.snakemake(*arguments, **environment)

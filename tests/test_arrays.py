@@ -10,12 +10,12 @@ import augment_images
 import corrupt_images
 import denoise_images
 import split_images
-from common.arrays import StoredImages, write_images
-from common.job import InputError
-from common.noise_models import clipped_mean, corrupt
-from common.seeds import generator
-from common.tables import read_table, write_table
+from engine.job import InputError
+from files.arrays import StoredImages, write_images
+from files.tables import read_table, write_table
 from methods import median
+from noise.models import clipped_mean, corrupt
+from noise.seeds import generator
 
 IMAGES = generator(1, "images").random((7, 20, 24))
 NOISE = {"distribution": "gaussian", "factor": 0.1, "mean": 1, "std": 2}

@@ -7,15 +7,15 @@ import sys
 import numpy as np
 import pytest
 
-from common.tables import write_table
 from conftest import ROOT, Project
+from files.tables import write_table
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import data
 import overhead
 import rows
-import training
+import training_steps
 from step import run_step
 
 MOST_MIB = 24  # more that a step may take for many images than for few
@@ -92,9 +92,9 @@ def test_overhead_of_a_finished_run(project: Project, monkeypatch):
 @pytest.fixture(scope="module")
 def results():
     parser = argparse.ArgumentParser()
-    training.arguments_of(parser)
+    training_steps.arguments_of(parser)
     arguments = ["--device", "cpu", "--threads", "1", "--rounds", "1", "--steps", "1"]
-    return training.measure(parser.parse_args(arguments))
+    return training_steps.measure(parser.parse_args(arguments))
 
 
 def test_all_ways_to_train_compute_the_same_loss(results):
@@ -108,7 +108,7 @@ def test_all_ways_to_train_compute_the_same_loss(results):
 
 
 def test_results_can_be_read(results):
-    text = training.shown(results)
+    text = training_steps.shown(results)
     assert text.count("as plain PyTorch") == 3
     assert text.count("after 2 steps") == 3
     assert all(0 < line["share_of_peak"] < 1 for line in results if "network" in line)

@@ -12,17 +12,17 @@ import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from common.configuration import (
+from conftest import Project
+from engine.configuration import (
     ConfigurationError,
     _complete_schema,
     checked,
     merged,
     read_files,
 )
-from conftest import Project
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = read_files([ROOT / "config.yaml", ROOT / "methods.yaml"])
+FILES = read_files([ROOT / "config.yaml", ROOT / "config/methods.yaml"])
 VALID: dict[str, Any] = {}
 for content in FILES:
     VALID = merged(VALID, content)

@@ -12,11 +12,11 @@ from jsonschema import Draft202012Validator
 from scipy.ndimage import gaussian_filter
 
 import tune_method
-from common.configuration import declarations
-from common.job import InputError
-from common.noise_models import clipped_mean, corrupt
-from common.seeds import generator
+from engine.configuration import declarations
+from engine.job import InputError
 from methods import bilateral, bm3d
+from noise.models import clipped_mean, corrupt
+from noise.seeds import generator
 from score_images import scores
 from tune_method import at_the_end, tuned, validation_images
 

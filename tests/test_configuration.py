@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from common.configuration import (
+from engine.configuration import (
     ConfigurationError,
     applies,
     checked,
@@ -21,8 +21,8 @@ from common.configuration import (
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
-METHODS = yaml.safe_load((ROOT / "methods.yaml").read_text())
-EVERYTHING = yaml.safe_load((ROOT / "everything.yaml").read_text())
+METHODS = yaml.safe_load((ROOT / "config/methods.yaml").read_text())
+EVERYTHING = yaml.safe_load((ROOT / "config/everything.yaml").read_text())
 GAUSSIAN = "gaussian_0.1_0_1"
 
 
@@ -184,7 +184,7 @@ def test_all_errors_are_reported_at_once():
 
 
 def test_paper_configuration_is_the_published_training():
-    paper = yaml.safe_load((ROOT / "paper.yaml").read_text())
+    paper = yaml.safe_load((ROOT / "config/paper.yaml").read_text())
     published = yaml.safe_load((ROOT / "resources" / "published.yaml").read_text())
     assert paper["methods"]["autoencoder"]["training"].items() >= published["training"].items()
     assert [row["noise"] for row in published["rows"]] == list(CONFIG["noise"].values())
@@ -239,7 +239,7 @@ def plugin_folder(tmp_path, monkeypatch):
     """A copy of the folders of plug-ins, in which a test can write."""
     for folder in ("methods", "recipes", "distributions"):
         shutil.copytree(ROOT / "workflow/scripts" / folder, tmp_path / folder)
-    monkeypatch.setattr("common.configuration.SCRIPTS", tmp_path)
+    monkeypatch.setattr("engine.configuration.SCRIPTS", tmp_path)
     declarations.cache_clear()
     yield tmp_path
     declarations.cache_clear()

@@ -9,20 +9,20 @@ from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity as reference
 from torch import nn
 
-from common.configuration import declarations, plugins
-from common.device_random import DeviceGenerator
-from common.job import InputError
-from common.noise_models import clip_inversion, corrupt
-from common.processor import Processor
-from common.seeds import generator
-from common.training import apply, train
 from conftest import PROCESSORS
+from engine.configuration import declarations, plugins
+from engine.job import InputError
 from methods import autoencoder, dncnn, noise2noise, noise2void, unet, unet_lattice
+from noise.device_random import DeviceGenerator
+from noise.models import clip_inversion, corrupt
+from noise.seeds import generator
 from recipes.noise2noise import Noise2Noise
 from recipes.noise2void import Noise2Void, with_hidden_pixels
 from recipes.supervised import Supervised, flipped, rate_at, structural_similarity
 from score_images import scores
 from train_denoiser import recipe_class
+from training.loop import apply, train
+from training.processor import Processor
 
 GAUSSIAN = {"distribution": "gaussian", "factor": 0.2, "mean": 1, "std": 1}
 POISSON = {"distribution": "poisson", "factor": 0.2, "lambda": 1}
@@ -354,8 +354,8 @@ def test_interrupted_training_ends_bit_identical(
             raise Interrupted
 
     with monkeypatch.context() as patch:
-        patch.setattr("common.training.CHECKPOINT_SECONDS", -1)
-        patch.setattr("common.training.Progress.advance", advance)
+        patch.setattr("training.loop.CHECKPOINT_SECONDS", -1)
+        patch.setattr("training.loop.Progress.advance", advance)
         with pytest.raises(Interrupted):
             train(
                 recipe_of(kind, network=build(), processor=processor),

@@ -138,7 +138,7 @@ def test_killed_in_each_rule_the_same_command_goes_on(finished: Project, project
     assert set(hit) == every_rule
     assert_same(project, finished)
     assert project.planned() == set()
-    assert project.script("verify_results.py").returncode == 0
+    assert project.script("verify.py").returncode == 0
 
 
 LONG = "methods={autoencoder: {training: {steps: 400}}, unet: {training: {steps: 400}}}"
@@ -457,7 +457,7 @@ def test_hostile_names_of_images_folders_and_the_project(tmp_path: Path):
     scores = pd.read_csv(folder / "results/mine/scores.csv")
     assert set(scores["image"]) == {Path(name).stem for name in sorted(HOSTILE)[5:]}
     assert not list(tmp_path.rglob("pwned"))
-    assert project.script("verify_results.py").returncode == 0
+    assert project.script("verify.py").returncode == 0
     assert project.planned("--config", "dataset=mine", sources, ONE) == set()
 
 

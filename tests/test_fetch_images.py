@@ -19,12 +19,12 @@ import yaml
 from PIL import Image
 
 import fetch_images as module
-from common import archives
-from common.downloads import BLOCK, download
-from common.job import InputError
-from common.tables import read_table
+from engine.job import InputError
 from fetch_images import fetch_images, read_manifest
-from make_manifest import make_manifest
+from files.tables import read_table
+from images import archives
+from images.downloads import BLOCK, download
+from manifest import make_manifest
 
 NAMES = ["001", "002", "003"]
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,9 +10,9 @@ from PIL import Image
 from skimage.color import rgb2gray
 from skimage.transform import resize as skimage_resize
 
-from common import images
-from common.images import fingerprint, read_grey, read_resized, resize, resize_matrix, same_film
-from common.job import InputError
+from engine.job import InputError
+from images import reading
+from images.reading import fingerprint, read_grey, read_resized, resize, resize_matrix, same_film
 from resize_images import resize_images
 
 RNG = np.random.default_rng(1)
@@ -62,14 +62,14 @@ def test_colour_that_averages_out_within_a_jpeg_block_is_not_overlooked(tmp_path
     expected = skimage.io.imread(path, as_gray=True)
     with Image.open(path) as image:
         assert np.ptp(np.asarray(image), axis=2).max() > 10
-        assert not images._is_neutral_jpeg(image, path)
+        assert not reading._is_neutral_jpeg(image, path)
     np.testing.assert_allclose(read_grey(path), expected, rtol=0, atol=1e-12)
 
 
 def test_a_grey_jpeg_with_equal_channels_decodes_only_its_luma(tmp_path):
     path = saved(tmp_path / "a.jpg", np.dstack([GREY] * 3), subsampling="4:2:0")
     with Image.open(path) as image:
-        assert images._is_neutral_jpeg(image, path)
+        assert reading._is_neutral_jpeg(image, path)
 
 
 def test_palette_and_opaque_alpha(tmp_path):
@@ -202,7 +202,7 @@ def test_too_small_and_too_large_images_are_refused(tmp_path, monkeypatch):
         line = saved(tmp_path / "line.png", Image.new("L", size))
         with pytest.raises(InputError, match=rf"line\.png is too small \({size[0]} x {size[1]}"):
             read_resized(line, 16)
-    monkeypatch.setattr(images, "MOST_PIXELS", 1199)
+    monkeypatch.setattr(reading, "MOST_PIXELS", 1199)
     with pytest.raises(InputError, match="too large"):
         read_grey(path)
 

@@ -4,17 +4,17 @@ import torch
 from scipy.stats import norm
 from scipy.stats import poisson as poisson_counts
 
-from common.configuration import plugins
-from common.device_random import DeviceGenerator
-from common.job import InputError
-from common.noise_models import (
+from engine.configuration import plugins
+from engine.job import InputError
+from noise.device_random import DeviceGenerator
+from noise.models import (
     clip_inversion,
     clipped_mean,
     corrupt,
     described,
     linear_estimate,
 )
-from common.seeds import digest, generator
+from noise.seeds import digest, generator
 
 GREY = np.full((400, 400), 0.5)
 

@@ -54,6 +54,6 @@ def test_test_images_are_321_to_400_in_order(paper: Project, real_images: Path):
 def test_another_source_of_verified_images_reruns_nothing(paper: Project):
     arguments = ["run=check-paper", "select={methods: [median]}"]
     source = "datasets={isbi2015: {sources: [elsewhere]}}"
-    planned = paper.planned("--configfile", "paper.yaml", "--config", *arguments, source)
+    planned = paper.planned("--configfile", "config/paper.yaml", "--config", *arguments, source)
     unmade = {"plot_examples", "compare_methods", "plot_compute"}  # no part of `make check-paper`
     assert {job[0] for job in planned} <= unmade

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import yaml
 
-from common.seeds import generator
 from compare_datasets import MARGIN, hardness
+from noise.seeds import generator
 from phantom.exposure import transmission
 from phantom.rays import ATTENUATION, BEAM, Rays
 from phantom.subject import draw_subject

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.nn.functional import conv2d
 
-from common.job import InputError
-from common.processor import EAGER_CALLS, Captured, Processor, chosen_processor
-from common.seeds import generator
-from common.training import train
+from engine.job import InputError
 from methods import autoencoder, dncnn, noise2noise, noise2void, unet, unet_lattice
+from noise.seeds import generator
 from train_denoiser import recipe_class
+from training.loop import train
+from training.processor import EAGER_CALLS, Captured, Processor, chosen_processor
 
 CPU = torch.device("cpu")
 GAUSSIAN = {"distribution": "gaussian", "factor": 0.2, "mean": 0, "std": 1}

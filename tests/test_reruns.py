@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.provenance import read_records
 from conftest import SNAKEMAKE, TWO_NOISES, Project
-from make_manifest import make_manifest
+from engine.records import read_records
+from manifest import make_manifest
 
 pytestmark = pytest.mark.slow
 
@@ -188,7 +188,7 @@ def test_nothing_runs_in_a_copy_with_images_of_one_s_own(project: Project, tmp_p
         f"select={{noise: [{POISSON}], methods: [median]}}",
     ]
     project.succeed(*arguments)
-    assert project.script("verify_results.py").returncode == 0
+    assert project.script("verify.py").returncode == 0
     copy = Project.at(
         shutil.copytree(project.folder, tmp_path / "copy", copy_function=shutil.copyfile)
     )
@@ -196,7 +196,7 @@ def test_nothing_runs_in_a_copy_with_images_of_one_s_own(project: Project, tmp_p
     for path in [fetched, *fetched.iterdir()]:
         os.utime(path, (time.time() + 60,) * 2)  # copied after all that was made of it
     assert copy.planned(*arguments) == set()
-    assert copy.script("verify_results.py").returncode == 0
+    assert copy.script("verify.py").returncode == 0
 
     shutil.copyfile(images / "0.png", images / "7.png")  # another film of this name
     copy.succeed(*arguments, "--forcerun", "fetch_images")
@@ -248,9 +248,9 @@ def test_comments_and_docstrings_run_nothing(finished: Project, tmp_path: Path):
     [
         "score_images.py",
         "make_table.py",
-        "common/tensors.py",  # reached through three others
-        "common/split.py",
-        "common/seeds.py",
+        "files/tensors.py",  # reached through three others
+        "files/split.py",
+        "noise/seeds.py",
         "methods/median.py",
         "recipes/supervised.py",
         "distributions/poisson.py",
@@ -272,7 +272,7 @@ def test_code_of_what_is_not_selected_runs_nothing(finished: Project, tmp_path: 
         "recipes/noise2noise.py",
         "distributions/speckle.py",
         "fetch_images.py",
-        "explain_plan.py",
+        "why.py",
     ):
         add(copy, file, "\nANSWER = 42\n")
     assert copy.planned() == set()
@@ -285,7 +285,7 @@ def test_expected_jobs_are_what_they_should_be(finished: Project):
     assert reached_by(finished, "methods/median.py") == (
         median | FIGURES | COMPARED | {("make_table",)}
     )
-    assert reached_by(finished, "common/tensors.py") == chain(TWO_NOISES, TRAINED) | COLLECTED
+    assert reached_by(finished, "files/tensors.py") == chain(TWO_NOISES, TRAINED) | COLLECTED
     assert reached_by(finished, "distributions/poisson.py") == corruption([POISSON]) | COLLECTED
     assert reached_by(finished, "phantom/rays.py") == EVERYTHING
 
@@ -385,7 +385,7 @@ def test_altered_and_missing_files_are_named_with_what_makes_them_again(
     finished: Project, tmp_path: Path
 ):
     copy = finished.copied(tmp_path / "copy")
-    done = copy.script("verify_results.py")
+    done = copy.script("verify.py")
     assert done.returncode == 0, done.stdout
     assert "files are as they were made" in done.stdout
 
@@ -397,7 +397,7 @@ def test_altered_and_missing_files_are_named_with_what_makes_them_again(
     os.utime(altered, ns=(date, date))  # as a bad disk does
     missing.unlink()
     assert copy.planned() == set()  # Snakemake notices nothing
-    done = copy.script("verify_results.py")
+    done = copy.script("verify.py")
     assert done.returncode == 1
     assert f"{altered.relative_to(copy.folder)} was altered since it was made" in done.stdout
     assert f"{missing.relative_to(copy.folder)} is missing" in done.stdout
@@ -413,7 +413,7 @@ def test_altered_and_missing_files_are_named_with_what_makes_them_again(
         done = copy.run(*SNAKEMAKE, *arguments)
         assert done.returncode == 0, done.stdout
     assert {path: path.read_bytes() for path in original} == original
-    assert copy.script("verify_results.py").returncode == 0
+    assert copy.script("verify.py").returncode == 0
     assert copy.planned() == COMPARED  # denoising took another time, which they show
 
 
@@ -431,7 +431,7 @@ def test_the_command_has_the_options_of_the_run(finished: Project, tmp_path: Pat
     target = copy.folder / "results/other/table.md"
     right = target.read_bytes()
     target.write_text("nonsense")
-    lines = copy.script("verify_results.py", "results/other").stdout.splitlines()
+    lines = copy.script("verify.py", "results/other").stdout.splitlines()
     command = next(line for line in lines if "again: " in line).partition("again: ")[2]
     done = copy.run(*SNAKEMAKE, *shlex.split(command)[1:])
     assert done.returncode == 0, done.stdout
@@ -442,17 +442,17 @@ def test_damaged_records_are_named(finished: Project, tmp_path: Path):
     copy = finished.copied(tmp_path / "copy")
     record = copy.folder / "results/phantom/provenance/make_table.json"
     record.write_text(record.read_text()[:-30])
-    done = copy.script("verify_results.py")
+    done = copy.script("verify.py")
     assert done.returncode == 1
     assert "provenance/make_table.json can't be read" in done.stdout
     assert "Traceback" not in done.stdout
-    done = copy.script("explain_plan.py", "--config", "methods={median: {label: middle}}")
+    done = copy.script("why.py", "--config", "methods={median: {label: middle}}")
     assert done.returncode == 0, done.stdout
     assert "make_table\n" in done.stdout
 
 
 def test_without_records_nothing_is_called_verified(project: Project):
-    done = project.script("verify_results.py")
+    done = project.script("verify.py")
     assert done.returncode == 1
     assert "nothing is recorded" in done.stdout
 
@@ -467,7 +467,7 @@ def test_records_say_what_was_made_of_what(finished: Project):
     ]
     assert record["params"]["settings"]["training"]["steps"] == 6
     code = record["params"]["code"]
-    assert {"train_denoiser.py", "recipes/published.py", "common/seeds.py"} <= code.keys()
+    assert {"train_denoiser.py", "recipes/published.py", "noise/seeds.py"} <= code.keys()
 
 
 def test_files_without_a_record_are_named(finished: Project, tmp_path: Path):
@@ -477,7 +477,7 @@ def test_files_without_a_record_are_named(finished: Project, tmp_path: Path):
     (results / "logs/more.log").touch()
     (results / "models/benchmarks").mkdir()
     (results / "models/benchmarks/logs.pt").touch()  # not in a folder of logs
-    done = copy.script("verify_results.py")
+    done = copy.script("verify.py")
     assert done.returncode == 1
     assert "results/phantom: table.csv, table.html, table.md: no record" in done.stdout
     assert "results/phantom/models/benchmarks: logs.pt: no record" in done.stdout
@@ -494,7 +494,7 @@ def test_a_data_set_that_was_rendered_and_is_now_read_is_verified(project: Proje
         lambda config: config["datasets"].update(phantom={"sources": [str(images)], "train": 6})
     )
     project.succeed(target)
-    done = project.script("verify_results.py")
+    done = project.script("verify.py")
     assert done.returncode == 0, done.stdout
 
 
@@ -520,11 +520,11 @@ def test_a_run_in_another_directory(project: Project, tmp_path: Path):
     table = elsewhere / "results/mine/table.md"
     right = table.read_bytes()
 
-    done = project.script("explain_plan.py", *arguments[:2], "--config", *arguments[3:], "seed=7")
+    done = project.script("why.py", *arguments[:2], "--config", *arguments[3:], "seed=7")
     assert "because seed: 2015 became 7" in done.stdout
 
     table.write_text("nonsense")
-    verify = [sys.executable, str(project.folder / "workflow/scripts/verify_results.py")]
+    verify = [sys.executable, str(project.folder / "workflow/tools/verify.py")]
     done = Project.at(elsewhere).run(*verify)
     assert "table.md was altered" in done.stdout
     command = next(line for line in done.stdout.splitlines() if "again: " in line)
@@ -551,7 +551,7 @@ REASONS = {
 
 @pytest.mark.parametrize("setting", REASONS)
 def test_reasons_are_explained_in_words(finished: Project, setting: str):
-    done = finished.script("explain_plan.py", "--config", setting)
+    done = finished.script("why.py", "--config", setting)
     assert done.returncode == 0, done.stdout
     assert f"    because {REASONS[setting]}\n" in done.stdout
     assert done.stdout.count("jobs would run") == 1
@@ -559,26 +559,26 @@ def test_reasons_are_explained_in_words(finished: Project, setting: str):
 
 def test_other_reasons_are_explained_as_well(finished: Project, tmp_path: Path):
     copy = finished.copied(tmp_path / "copy")
-    assert "nothing would run" in copy.script("explain_plan.py").stdout
-    assert copy.script("explain_plan.py", "--forcerun", "plot_compute").stdout == (
+    assert "nothing would run" in copy.script("why.py").stdout
+    assert copy.script("why.py", "--forcerun", "plot_compute").stdout == (
         "plot_compute\n    because you forced it\n1 job would run\n"
     )
-    add(copy, "common/tensors.py", "\nANSWER = 42\n")
+    add(copy, "files/tensors.py", "\nANSWER = 42\n")
     (copy.folder / "results/phantom/table.md").unlink()
-    text = copy.script("explain_plan.py").stdout
-    assert "because the code that it runs changed (common/tensors.py)" in text
+    text = copy.script("why.py").stdout
+    assert "because the code that it runs changed (files/tensors.py)" in text
     assert "because results/phantom/table.md is gone" in text
     assert "because it needs what train_denoiser will make anew" in text
-    text = copy.script("explain_plan.py", "--config", "run=new").stdout
+    text = copy.script("why.py", "--config", "run=new").stdout
     assert "because there is no results/new/table.md" in text
     copy.edit_config(lambda config: config.update(sed=1))
-    done = copy.script("explain_plan.py")
+    done = copy.script("why.py")
     assert done.returncode != 0
     assert "sed: unknown key" in done.stdout
 
 
 def test_causes_are_explained_before_what_follows(finished: Project):
-    text = finished.script("explain_plan.py", "--config", "seed=7").stdout
+    text = finished.script("why.py", "--config", "seed=7").stdout
     places = [
         text.index(f"\n{rule}") for rule in ("train_denoiser", "denoise_images", "plot_compute")
     ]
@@ -587,13 +587,13 @@ def test_causes_are_explained_before_what_follows(finished: Project):
 
 
 def test_a_plan_that_is_not_shown_is_not_called_empty(finished: Project):
-    done = finished.script("explain_plan.py", "-q", "--config", "seed=7")
+    done = finished.script("why.py", "-q", "--config", "seed=7")
     assert done.returncode != 0
     assert "leave out options that make it quiet" in done.stdout
     assert "nothing would run" not in done.stdout
 
 
-@pytest.mark.parametrize("script", ["explain_plan.py", "verify_results.py"])
+@pytest.mark.parametrize("script", ["why.py", "verify.py"])
 def test_help_helps(script: str, project: Project):
     done = project.script(script, "--help")
     assert done.returncode == 0

@@ -14,20 +14,20 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from skimage.transform import rotate
 
 from augment_images import augmented
-from common import source_digest as module
-from common.devices import torch_device, wants_gpu
-from common.files import replacing
-from common.job import InputError, check_code
-from common.seeds import generator
-from common.source_digest import digests_of, source_digests
-from common.split import ids_of
-from common.tables import read_table, write_table
+from engine import digests as module
+from engine.digests import digests_of, source_digests
+from engine.job import InputError, check_code
+from files.atomic import replacing
+from files.split import ids_of
+from files.tables import read_table, write_table
 from make_table import mean_table, notes, shown, with_published
 from methods import median
-from paste_results import pasted
+from noise.seeds import generator
+from paste import pasted
 from plot_examples import fixed_examples
 from score_images import scores
 from split_images import parts
+from training.devices import torch_device, wants_gpu
 
 SCRIPTS = Path(module.__file__).parents[1]
 IMAGES = generator(1, "images").random((3, 20, 24))
@@ -278,7 +278,7 @@ def test_digests_are_the_same_in_another_version_of_python(version):
     except (FileNotFoundError, subprocess.CalledProcessError):
         pytest.skip("this version is not installed")
     code = (
-        "import json, pathlib; from common.source_digest import digests_of\n"
+        "import json, pathlib; from engine.digests import digests_of\n"
         "print(json.dumps(digests_of(p.as_posix() for p in pathlib.Path().rglob('*.py'))))"
     )
     found = json.loads(other("-c", code).stdout)
@@ -288,9 +288,9 @@ def test_digests_are_the_same_in_another_version_of_python(version):
 
 def test_gpu_is_wanted_where_one_is_and_torch_can_use_it(monkeypatch, tmp_path):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr("common.devices.Path.glob", lambda *_: iter(["nvidia0"]))
+    monkeypatch.setattr("training.devices.Path.glob", lambda *_: iter(["nvidia0"]))
     monkeypatch.setattr(
-        "common.devices.importlib.util.find_spec",
+        "training.devices.importlib.util.find_spec",
         lambda name: SimpleNamespace(origin=str(tmp_path / "__init__.py")),
     )
     for cuda, wanted in (("None", False), ("'13.0'", True)):
@@ -303,7 +303,7 @@ def test_gpu_is_wanted_where_one_is_and_torch_can_use_it(monkeypatch, tmp_path):
 def done_by(tmp_path: Path, work: str) -> subprocess.CompletedProcess:
     """Run a job that does `work`, a line of Python; what it logs is in the file `log` as well."""
     code = (
-        "from types import SimpleNamespace; from common.job import InputError, run\n"
+        "from types import SimpleNamespace; from engine.job import InputError, run\n"
         f"def main(snakemake): {work}\n"
         "params = SimpleNamespace(code={})\n"
         f"log = [{str(tmp_path / 'log')!r}]\n"
@@ -421,7 +421,7 @@ def test_scoring_does_not_import_statistics():
 
 
 def test_planning_does_not_import_torch():
-    code = "import sys; from common.devices import wants_gpu; wants_gpu('auto'); sys.exit('torch' in sys.modules)"
+    code = "import sys; from training.devices import wants_gpu; wants_gpu('auto'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, check=False).returncode == 0
 
 

@@ -11,14 +11,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from common.checkpoints import copies, forget
-from common.job import InputError
-from common.processor import Processor
-from common.training import CHECKPOINT_SECONDS, apply, train
 from conftest import PROCESSORS
+from engine.job import InputError
 from methods.autoencoder import AutoEncoder, build_network
 from recipes.published import Published
 from train_denoiser import training_identity
+from training.checkpoints import copies, forget
+from training.loop import CHECKPOINT_SECONDS, apply, train
+from training.processor import Processor
 
 
 def keras_like(network: AutoEncoder, x: torch.Tensor) -> torch.Tensor:
@@ -204,8 +204,8 @@ def interrupt_training(folder: Path, monkeypatch: pytest.MonkeyPatch, **argument
             raise Interrupted
 
     with monkeypatch.context() as patch:
-        patch.setattr("common.training.CHECKPOINT_SECONDS", -1)  # save after every step
-        patch.setattr("common.training.Progress.advance", advance)
+        patch.setattr("training.loop.CHECKPOINT_SECONDS", -1)  # save after every step
+        patch.setattr("training.loop.Progress.advance", advance)
         with pytest.raises(Interrupted):
             run_training(folder, **arguments)
 
@@ -268,9 +268,7 @@ def test_a_damaged_checkpoint_never_takes_the_place_of_the_one_before(tmp_path, 
     newest.write_bytes(newest.read_bytes()[:-1000])
     sound = before.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(
-            "common.training.save_tensors", lambda *_: 1 / 0
-        )  # killed when it saves again
+        patch.setattr("training.loop.save_tensors", lambda *_: 1 / 0)  # killed when it saves again
         with pytest.raises(ZeroDivisionError):
             run_training(tmp_path)
     assert not newest.exists()
@@ -302,10 +300,8 @@ def test_without_any_sound_checkpoint_training_starts_anew(tmp_path, monkeypatch
 
 def test_checkpoints_are_saved_at_once_and_every_half_minute(tmp_path, monkeypatch):
     clock, saved = [0.0], []
-    monkeypatch.setattr("common.training.time.monotonic", lambda: clock[0])
-    monkeypatch.setattr(
-        "common.training.save_tensors", lambda path, content: saved.append(clock[0])
-    )
+    monkeypatch.setattr("training.loop.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("training.loop.save_tensors", lambda path, content: saved.append(clock[0]))
 
     class Slow(Gain):
         def forward(self, x):
@@ -368,7 +364,7 @@ def test_diverged_training_says_where_and_keeps_the_last_good_weights(
 ):
     """The weights leap in step 24, an epoch has five; step 20 is always saved."""
     good, _ = run_training(tmp_path / "good", steps=20 if seconds > 0 else 23, network=Gain())
-    monkeypatch.setattr("common.training.CHECKPOINT_SECONDS", seconds)
+    monkeypatch.setattr("training.loop.CHECKPOINT_SECONDS", seconds)
     with pytest.raises(InputError, match=r"at step 25: training diverged; a smaller") as caught:
         run_training(tmp_path, network=Leaps(23, factor))
     found = re.search(
@@ -383,7 +379,7 @@ def test_diverged_training_says_where_and_keeps_the_last_good_weights(
 
 def test_a_leap_between_two_reports_is_not_saved_over_the_good_weights(tmp_path, monkeypatch):
     """Each step is saved that may be; those after the leap, in step 21, may not."""
-    monkeypatch.setattr("common.training.CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr("training.loop.CHECKPOINT_SECONDS", -1)
     monkeypatch.setattr(Published, "validation_loss", lambda *_: None)
     with pytest.raises(InputError, match="at step 40: training diverged") as caught:
         run_training(tmp_path, steps=40, network=Leaps(20, 1e3))

@@ -12,8 +12,8 @@ import torch
 import yaml
 from skimage.metrics import structural_similarity
 
-from common.configuration import merged
 from conftest import TWO_NOISES, Project
+from engine.configuration import merged
 
 pytestmark = pytest.mark.slow
 
@@ -233,20 +233,20 @@ def miniature(config: dict) -> None:
 
 def test_every_method_runs(project: Project):
     """The configuration that turns everything on, in miniature."""
-    project.edit_config(miniature, "methods.yaml")
-    config = yaml.safe_load((project.folder / "methods.yaml").read_text())
-    everything = yaml.safe_load((project.folder / "everything.yaml").read_text())
+    project.edit_config(miniature, "config/methods.yaml")
+    config = yaml.safe_load((project.folder / "config/methods.yaml").read_text())
+    everything = yaml.safe_load((project.folder / "config/everything.yaml").read_text())
     config = merged(config, everything)
     if importlib.util.find_spec("bm3d") is None:  # an optional extra
         project.edit_config(
             lambda config: [config["methods"].pop(name) for name in ("bm3d", "bm3d+inversion")],
-            "everything.yaml",
+            "config/everything.yaml",
         )
         config["methods"] = {k: v for k, v in config["methods"].items() if "bm3d" not in k}
     project.succeed(
         "--configfile",
-        "methods.yaml",
-        "everything.yaml",
+        "config/methods.yaml",
+        "config/everything.yaml",
         "--config",
         "select={noise: [poisson_0.2_1]}",
         "image_size=32",
@@ -264,7 +264,11 @@ def test_every_method_runs(project: Project):
 
 def test_no_test_image_reaches_training_or_tuning(project: Project):
     text = project.succeed(
-        "--dry-run", "--configfile", "methods.yaml", "--config", "select={noise: [poisson_0.2_1]}"
+        "--dry-run",
+        "--configfile",
+        "config/methods.yaml",
+        "--config",
+        "select={noise: [poisson_0.2_1]}",
     )
     jobs = re.findall(r"^(?:local)?rule (\w+):\n    input: (.*)", text, re.MULTILINE)
     learn = [
@@ -278,9 +282,9 @@ def test_no_test_image_reaches_training_or_tuning(project: Project):
 
 def test_a_selection_without_any_training_still_has_its_figures(project: Project):
     """The only trained method selected is not for the only noise setting selected."""
-    project.edit_config(miniature, "methods.yaml")
+    project.edit_config(miniature, "config/methods.yaml")
     select = f"select={{noise: [{GAUSSIAN}], methods: [median, unet+lattice]}}"
-    project.succeed("--configfile", "methods.yaml", "--config", select)
+    project.succeed("--configfile", "config/methods.yaml", "--config", select)
     results = project.folder / "results/phantom-methods"
     assert (results / "figures/compute.png").is_file()
     assert not (results / "figures/training.png").exists()

@@ -77,7 +77,7 @@ def method_files(wildcards):
     """Return a method's own code: its plug-in, and what applies it if it is trained."""
     return [
         f"methods/{plugin_of(config, wildcards.method)}.py",
-        *(["common/inference.py"] if is_trained(config, wildcards.method) else []),
+        *(["training/inference.py"] if is_trained(config, wildcards.method) else []),
     ]
 
 

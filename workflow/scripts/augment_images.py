@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from skimage.transform import rotate
 
-from common.arrays import StoredImages, write_images
-from common.job import run
-from common.seeds import generator
-from common.split import ids_of
+from engine.job import run
+from files.arrays import StoredImages, write_images
+from files.split import ids_of
+from noise.seeds import generator
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

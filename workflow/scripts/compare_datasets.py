@@ -16,11 +16,11 @@ from PIL import Image
 from scipy.ndimage import median_filter, uniform_filter
 from skimage.util import montage
 
-from common.arrays import load_images
-from common.files import replacing
-from common.job import run
-from common.noise_models import corrupt
-from common.seeds import generator
+from engine.job import run
+from files.arrays import load_images
+from files.atomic import replacing
+from noise.models import corrupt
+from noise.seeds import generator
 from score_images import scores
 
 matplotlib.use("Agg")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from common.files import replacing
-from common.job import run
+from engine.job import run
+from files.atomic import replacing
 from make_table import (
     MISSING,
     Noise,

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from common.arrays import StoredImages, write_images
-from common.job import run
-from common.noise_models import Noise, clip_inversion
-from common.tables import write_table
+from engine.job import run
+from files.arrays import StoredImages, write_images
+from files.tables import write_table
+from noise.models import Noise, clip_inversion
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -25,7 +25,7 @@ Denoise = Callable[[np.ndarray], np.ndarray]
 def trained_denoiser(model: str, device: str, threads: int) -> tuple[Denoise, dict[str, Any]]:
     """Return the network in the file `model` as a function, and what its training cost."""
     # By name, so that the code of networks is no part of what a classical method depends on.
-    inference = importlib.import_module("common.inference")
+    inference = importlib.import_module("training.inference")
     network, cost = inference.trained_network(model)
     return inference.Denoiser(network, device, threads), cost
 

@@ -1,7 +1,7 @@
 """Get the images of a data set: try its sources in order, verify what they hold, keep it whole.
 
-A source is the URL of an archive, an archive or a folder; see `common.downloads` and
-`common.archives`.
+A source is the URL of an archive, an archive or a folder; see `images.downloads` and
+`images.archives`.
 """
 
 import csv
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.archives import ARCHIVE_FAULTS, members
-from common.downloads import download
-from common.files import file_digest
-from common.images import fingerprint, read_grey, same_film
-from common.job import InputError, Progress, log, run
-from common.tables import write_table
-from common.wording import some
+from engine.job import InputError, Progress, log, run
+from engine.wording import some
+from files.atomic import file_digest
+from files.tables import write_table
+from images.archives import ARCHIVE_FAULTS, members
+from images.downloads import download
+from images.reading import fingerprint, read_grey, same_film
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import yaml
 
-from common.files import replacing
-from common.job import run
-from common.noise_models import described
+from engine.job import run
+from files.atomic import replacing
+from noise.models import described
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

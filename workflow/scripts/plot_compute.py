@@ -8,9 +8,9 @@ import matplotlib
 import numpy as np
 import pandas as pd
 
-from common.files import replacing
-from common.job import run
 from compare_methods import CLEAN, read_methods
+from engine.job import run
+from files.atomic import replacing
 from make_table import PHANTOM, PHANTOM_WARNING
 
 matplotlib.use("Agg")

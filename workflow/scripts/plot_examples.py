@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import matplotlib
 import numpy as np
 
-from common.arrays import load_images
-from common.files import replacing
-from common.job import run
-from common.noise_models import described
-from common.split import ids_of
-from common.tables import read_table
+from engine.job import run
+from files.arrays import load_images
+from files.atomic import replacing
+from files.split import ids_of
+from files.tables import read_table
+from noise.models import described
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

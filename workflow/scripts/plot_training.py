@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import matplotlib
 import pandas as pd
 
-from common.files import replacing
-from common.job import run
+from engine.job import run
+from files.atomic import replacing
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -22,7 +22,7 @@ def training_figure(histories: dict[str, dict[str, pd.DataFrame]]) -> Figure:
     """Return the figure: one panel a method, one colour a noise setting.
 
     Args:
-        histories: By method and noise setting, the training's history (see `common.training`).
+        histories: By method and noise setting, the training's history (see `training.loop`).
     """
     figure, axes = plt.subplots(
         1,

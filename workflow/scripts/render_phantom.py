@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from common.arrays import write_images
-from common.job import Progress, check_code, run
-from common.running import end_with
-from common.seeds import generator
-from common.tables import write_table
+from engine.job import Progress, check_code, run
+from engine.locks import end_with
+from files.arrays import write_images
+from files.tables import write_table
+from noise.seeds import generator
 from phantom.anatomy import add_head
 from phantom.cephalostat import add_cephalostat
 from phantom.exposure import expose

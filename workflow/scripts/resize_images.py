@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from common.arrays import write_images
-from common.images import SUFFIXES, read_resized
-from common.job import InputError, Progress, run
-from common.tables import write_table
+from engine.job import InputError, Progress, run
+from files.arrays import write_images
+from files.tables import write_table
+from images.reading import SUFFIXES, read_resized
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from skimage.metrics import structural_similarity
 
-from common.arrays import StoredImages
-from common.job import InputError, run
-from common.split import ids_of
-from common.tables import write_table
+from engine.job import InputError, run
+from files.arrays import StoredImages
+from files.split import ids_of
+from files.tables import write_table
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

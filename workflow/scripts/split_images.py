@@ -3,9 +3,9 @@
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from common.arrays import StoredImages, write_images
-from common.job import InputError, run
-from common.tables import read_table, write_table
+from engine.job import InputError, run
+from files.arrays import StoredImages, write_images
+from files.tables import read_table, write_table
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

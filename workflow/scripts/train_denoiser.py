@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from common.arrays import load_images
-from common.job import log, run
-from common.processor import chosen_processor
-from common.seeds import digest, generator
-from common.tables import write_table
-from common.tensors import save_tensors
-from common.training import Recipe, keep_freed_memory, train
+from engine.job import log, run
+from files.arrays import load_images
+from files.tables import write_table
+from files.tensors import save_tensors
+from noise.seeds import digest, generator
+from training.loop import Recipe, keep_freed_memory, train
+from training.processor import chosen_processor
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

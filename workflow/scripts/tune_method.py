@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from common.arrays import load_images
-from common.files import replacing
-from common.job import Progress, log, run
-from common.noise_models import Noise, clip_inversion, corrupt
-from common.seeds import generator
+from engine.job import Progress, log, run
+from files.arrays import load_images
+from files.atomic import replacing
+from noise.models import Noise, clip_inversion, corrupt
+from noise.seeds import generator
 from score_images import scores
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from common.noise_models import Noise
+from noise.models import Noise
 
 SETTINGS = {
     "properties": {

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from common.job import InputError
+from engine.job import InputError
 
 SETTINGS = {
     "properties": {

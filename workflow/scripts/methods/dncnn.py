@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from common.noise_models import Noise
+from noise.models import Noise
 
 RECIPE = "supervised"
 USES: list[str] = []

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.functional import pixel_shuffle, pixel_unshuffle, relu
 
-from common.noise_models import Noise, linear_estimate
+from noise.models import Noise, linear_estimate
 
 RECIPE = "supervised"
 USES = ["noise model"]

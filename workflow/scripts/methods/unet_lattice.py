@@ -14,11 +14,11 @@ import torch
 from torch import nn
 from torch.nn.functional import softplus
 
-from common.job import InputError
-from common.noise_models import Noise
+from engine.job import InputError
 from methods.unet import IMAGE_SIZE_MULTIPLE as IMAGE_SIZE_MULTIPLE
 from methods.unet import SETTINGS as SETTINGS
 from methods.unet import Denoiser
+from noise.models import Noise
 
 RECIPE = "supervised"
 USES = ["noise model"]

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn.functional import mse_loss
 
-from common.noise_models import corrupt
+from noise.models import corrupt
 from recipes.supervised import Supervised, flipped
 
 SETTINGS = {

@@ -9,7 +9,7 @@ Source: A. Krull et al., Noise2Void, CVPR 2019.
 
 import torch
 
-from common.device_random import DeviceGenerator
+from noise.device_random import DeviceGenerator
 from recipes.noise2noise import SETTINGS as SETTINGS
 from recipes.noise2noise import Noise2Noise
 from recipes.supervised import flipped

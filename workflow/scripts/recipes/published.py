@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn.functional import mse_loss
 
-from common.training import Recipe, State, applied, copied
+from training.loop import Recipe, State, applied, copied
 
 DATA = "pairs"
 USES = ["clean images"]

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch.nn.functional import mse_loss
 
-from common.device_random import DeviceGenerator
-from common.noise_models import corrupt
-from common.training import Recipe, State
+from noise.device_random import DeviceGenerator
+from noise.models import corrupt
+from training.loop import Recipe, State
 
 DATA = "clean"
 USES = ["clean images", "noise model"]

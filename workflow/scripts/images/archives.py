@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from common.images import SUFFIXES
-from common.job import InputError, log
+from engine.job import InputError, log
+from images.reading import SUFFIXES
 
 MEGABYTE = 10**6
 LARGEST_IMAGE = 64 * MEGABYTE  # the largest of the known copies are BMPs of 14 MB

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from common.job import InputError
-from common.seeds import generator
+from engine.job import InputError
+from noise.seeds import generator
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +28,7 @@ def corrupt(image: Image, noise: Noise, rng: Any) -> Image:  # noqa: ANN401
         noise: A noise setting of the configuration: `distribution` and the distribution's own
             settings.
         rng: Where the draws come from: NumPy's generator for an array, a
-            `common.device_random.DeviceGenerator` for a tensor.
+            `noise.device_random.DeviceGenerator` for a tensor.
 
     Returns:
         The noisy image, of the same shape, values in [0, 1]: float64 for an array, float32 for a

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from common.provenance import write_record
-from common.running import end_with_owner
-from common.source_digest import digests_of
+from engine.digests import digests_of
+from engine.locks import end_with_owner
+from engine.records import write_record
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake as Snakemake
@@ -41,7 +41,7 @@ def run(main: Callable[["Snakemake"], None], snakemake: "Snakemake") -> None:
 
     An `InputError` ends the job with its message alone, and so do want of memory, and errors of the operating
     system that a user can do something about; any other exception keeps its traceback, which is written to the log
-    file too. A job that succeeds leaves a record, see `common.provenance`.
+    file too. A job that succeeds leaves a record, see `engine.records`.
     """
     end_with_owner()
     logging.raiseExceptions = False  # a log that can't be written must not bury what is said
@@ -97,7 +97,7 @@ def check_code(planned: Mapping[str, str]) -> None:
     From then on it does not matter whether files are edited while the job runs.
 
     Args:
-        planned: Digests by file, as `common.source_digest` gives them; the script itself runs already.
+        planned: Digests by file, as `engine.digests` gives them; the script itself runs already.
 
     Raises:
         InputError: When files were edited since; the message names them.

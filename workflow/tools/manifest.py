@@ -2,10 +2,12 @@
 
 import argparse
 import csv
+import sys
 from pathlib import Path
 
-from common.files import file_digest, replacing
-from common.images import SUFFIXES, fingerprint
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+from files.atomic import file_digest, replacing
+from images.reading import SUFFIXES, fingerprint
 
 
 def make_manifest(folder: Path, manifest: Path) -> int:

@@ -25,14 +25,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
-from common.noise_models import corrupt
-from common.processor import Processor, chosen_processor
-from common.seeds import generator
-from common.training import Recipe, keep_freed_memory
 from methods import autoencoder, unet
+from noise.models import corrupt
+from noise.seeds import generator
 from recipes.published import Published
 from recipes.supervised import Supervised
 from render_phantom import render
+from training.loop import Recipe, keep_freed_memory
+from training.processor import Processor, chosen_processor
 
 NOISE = {"distribution": "gaussian", "factor": 0.2, "mean": 0, "std": 1}
 TAIL = [32, 16, 8]

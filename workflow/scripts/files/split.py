@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from common.tables import read_table
+from files.tables import read_table
 
 
 def ids_of(part: str, split: str | Path) -> list[str]:

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from common.checkpoints import copies
-from common.device_random import DeviceGenerator
-from common.job import MORE_MEMORY, InputError, Progress, log, out_of_memory
-from common.noise_models import Noise
-from common.processor import Processor
-from common.tensors import load_tensors, save_tensors
+from engine.job import MORE_MEMORY, InputError, Progress, log, out_of_memory
+from files.tensors import load_tensors, save_tensors
+from noise.device_random import DeviceGenerator
+from noise.models import Noise
+from training.checkpoints import copies
+from training.processor import Processor
 
 REPORT_STEPS = 20  # steps a line of the history stands for
 # Images are in [0, 1]: no image whatever has a larger squared error, unless it leaves that range, as what

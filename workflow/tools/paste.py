@@ -8,11 +8,13 @@ files in these folders.
 
 import argparse
 import re
+import sys
 from pathlib import Path
 
 import pandas as pd
 
-from common.files import replacing
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+from files.atomic import replacing
 
 MARKED = re.compile(r"(<!-- (table|times): ([^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 

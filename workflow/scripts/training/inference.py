@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from common.devices import torch_device
-from common.job import InputError
-from common.processor import Processor
-from common.tensors import load_tensors
-from common.training import apply
+from engine.job import InputError
+from files.tensors import load_tensors
+from training.devices import torch_device
+from training.loop import apply
+from training.processor import Processor
 
 
 def trained_network(model: str) -> tuple[nn.Module, dict[str, float]]:

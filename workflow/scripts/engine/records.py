@@ -1,7 +1,7 @@
 """What a job made and of what, in a record beside its log.
 
-Snakemake plans by what it recorded itself; these records serve people: `verify_results.py` compares files
-with their digests, and `explain_plan.py` says which setting or which code is another one now.
+Snakemake plans by what it recorded itself; these records serve people: `verify.py` compares files
+with their digests, and `why.py` says which setting or which code is another one now.
 """
 
 import datetime
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.files import file_digest, replacing
+from files.atomic import file_digest, replacing
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake as Snakemake

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from common.devices import autocast_dtype, torch_device
-from common.job import InputError, log
+from engine.job import InputError, log
+from training.devices import autocast_dtype, torch_device
 
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 EAGER_CALLS = 3  # before a capture, which wants all memory and libraries to be set up

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from common.files import replacing
+from files.atomic import replacing
 
 
 def read_table(path: str | Path) -> list[dict[str, str]]:

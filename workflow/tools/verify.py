@@ -11,9 +11,10 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from common.files import file_digest
-from common.provenance import LOGS, RECORDS, files_of, read_records
-from common.wording import some
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+from engine.records import LOGS, RECORDS, files_of, read_records
+from engine.wording import some
+from files.atomic import file_digest
 
 FEW = 3  # files that are named, of those without a record in a folder
 FOLDERS = [Path("results"), Path("resources/datasets")]

@@ -4,7 +4,7 @@ import functools
 import importlib.metadata
 import sys
 
-from common.source_digest import SCRIPTS, imported_names
+from engine.digests import SCRIPTS, imported_names
 
 # NumPy's next random numbers are as good as those that were drawn, and would train everything anew.
 NOT_COUNTED = {"numpy"}

@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image, ImageOps
 from skimage.transform import resize as skimage_resize
 
-from common.job import InputError
+from engine.job import InputError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 MOST_PIXELS = 200_000_000

@@ -6,7 +6,7 @@ import runpy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from common.job import InputError, log
+from engine.job import InputError, log
 
 if TYPE_CHECKING:
     import torch

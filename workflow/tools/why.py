@@ -1,6 +1,6 @@
 """Say which jobs a run would do and why, in words. Nothing is run.
 
-Takes Snakemake's own options: `explain_plan.py --config seed=7` explains what `snakemake --config seed=7`
+Takes Snakemake's own options: `why.py --config seed=7` explains what `snakemake --config seed=7`
 would do.
 """
 
@@ -16,8 +16,9 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-from common.provenance import read_record, record_path
-from common.wording import some
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+from engine.records import read_record, record_path
+from engine.wording import some
 
 HELP = ("-h", "--help")
 FEW = 3  # files or rules that a reason names, the others are counted
@@ -81,7 +82,7 @@ def explained(job: Job, makers: dict[str, Job], record: dict[str, Any]) -> list[
     Args:
         job: The job.
         makers: The planned jobs, by the files that they make.
-        record: What `common.provenance` recorded when the job was done the last time, if it was.
+        record: What `engine.records` recorded when the job was done the last time, if it was.
     """
     reasons = []
     for reason in re.split(BETWEEN, job.fields.get("reason", "")):

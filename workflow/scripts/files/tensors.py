@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from common.files import replacing
-from common.job import InputError
+from engine.job import InputError
+from files.atomic import replacing
 
 
 def save_tensors(path: str | Path, content: dict[str, Any]) -> None:

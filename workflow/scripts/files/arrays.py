@@ -13,8 +13,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import DTypeLike
 
-from common.files import replacing
-from common.job import InputError
+from engine.job import InputError
+from files.atomic import replacing
 
 
 class StoredImages:

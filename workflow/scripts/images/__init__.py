@@ -1,0 +1,1 @@
+"""Films: where they come from, read as grey levels, resized, and recognised."""
