@@ -2,13 +2,13 @@
 
 from types import SimpleNamespace
 
+import denoise_images
 import numpy as np
 import pytest
 from skimage.transform import rotate
 
 import augment_images
 import corrupt_images
-import denoise_images
 import split_images
 from engine.job import InputError
 from files.arrays import StoredImages, write_images

@@ -13,16 +13,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from conftest import Project
-from engine.configuration import (
-    ConfigurationError,
-    _complete_schema,
-    checked,
-    merged,
-    read_files,
-)
+from engine.checks import completed_schema
+from engine.configuration import checked, merged, read_file
+from engine.plugins import ConfigurationError
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = read_files([ROOT / "config.yaml", ROOT / "config/methods.yaml"])
+FILES = [read_file(ROOT / name) for name in ("config.yaml", "config/methods.yaml")]
 VALID: dict[str, Any] = {}
 for content in FILES:
     VALID = merged(VALID, content)
@@ -151,7 +147,7 @@ def resolved(schema: dict[str, Any]) -> dict[str, Any]:
     return SCHEMA["$defs"][name] if name else schema
 
 
-SCHEMA = _complete_schema(copy.deepcopy(VALID))
+SCHEMA = completed_schema(copy.deepcopy(VALID))
 FAULTS = list(faults(SCHEMA, VALID, ()))
 
 
@@ -160,12 +156,12 @@ def refusal(*changes: Fault) -> str:
     for change in changes:
         change.apply(config)
     with pytest.raises(ConfigurationError) as caught:
-        checked(config, FILES)
+        checked(config)
     return str(caught.value)
 
 
 def test_the_configuration_is_right_without_a_fault():
-    assert checked(VALID, FILES)["run"] == "trial"
+    assert checked(VALID)["run"] == "trial"
     assert len(FAULTS) > 800
 
 
@@ -212,7 +208,7 @@ def test_anything_anywhere_is_read_or_refused(fault, value):
     except (KeyError, IndexError, TypeError):
         assume(False)
     try:
-        checked(config, FILES)
+        checked(config)
     except ConfigurationError as error:
         assert str(error)
 
@@ -226,7 +222,7 @@ def test_numbers_given_as_text_are_the_same_numbers(number):
             config = copy.deepcopy(VALID)
             Fault(path, value, ()).apply(config)
             try:
-                config = checked(config, FILES)
+                config = checked(config)
                 for key in path:
                     config = config[key]
                 found.append(config)
@@ -240,7 +236,7 @@ def test_numbers_given_as_text_are_the_same_numbers(number):
 def test_one_number_has_one_form(path, value):
     config = copy.deepcopy(VALID)
     Fault(path, value, ()).apply(config)
-    config = checked(config, FILES)
+    config = checked(config)
     for key in path:
         config = config[key]
     assert repr(config) == "1"
@@ -255,26 +251,28 @@ def test_a_part_that_is_wrong_in_a_file_may_be_mended_by_the_next(project: Proje
 
 
 def test_a_name_may_be_a_number_in_one_place_and_text_in_another():
-    config = copy.deepcopy(VALID)
-    config["noise"] |= {3: {"distribution": "poisson", "factor": 1, "lambda": 1}}
-    config["noise"] |= {"3": {"lambda": 2}}
-    assert checked(config, FILES)["noise"]["3"] == {
-        "distribution": "poisson",
-        "factor": 1,
-        "lambda": 2,
-    }
+    number = {"noise": {3: {"distribution": "poisson", "factor": 1, "lambda": 1}}}
+    config = checked(VALID, number, {"noise": {"3": {"lambda": 2}}})
+    assert config["noise"]["3"] == {"distribution": "poisson", "factor": 1, "lambda": 2}
+
+
+def test_words_that_older_yaml_takes_for_truth_values_are_text(tmp_path):
+    (tmp_path / "mine.yaml").write_text("run: no\nnoise: {on: {factor: 020}}\n")
+    assert read_file(tmp_path / "mine.yaml") == {"run": "no", "noise": {"on": {"factor": 20}}}
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("seed: 1\nimage_size: 128\nseed: 2\n", "seed is given in line 1 and again in line 3; keep one"),
-        ("methods:\n  median:\n    size: 3\n    size: 5\n", "size is given in line 3 and again in line 4"),
-        ("noise: {a: {factor: 1}, a: {factor: 2}}\n", "a is given in line 1 and again in line 1"),
-        ("noise:\n  0.3: {a: 1}\n  0.30: {a: 2}\n", "0.3 is given in line 2 and again in line 3"),
-        ("noise:\n  0.3: {a: 1}\n  '0.3': {a: 2}\n", "0.3 is given in line 2 and again in line 3"),
-        ("noise:\n  - {a: 1, a: 2}\n", "a is given in line 2"),
-        ("? [1, 2]\n: 3\n", "unhashable"),
+        ("seed: 1\nimage_size: 128\nseed: 2\n", 'found duplicate key "seed", in line 3; keep one'),
+        ("methods:\n  median:\n    size: 3\n    size: 5\n", '"size", in line 4; keep one'),
+        ("noise: {a: {factor: 1}, a: {factor: 2}}\n", '"a", in line 1; keep one'),
+        ("noise:\n  0.3: {a: 1}\n  0.30: {a: 2}\n", '"0.3", in line 3; keep one'),
+        ("noise:\n  0.3: {a: 1}\n  '0.3': {a: 2}\n", "noise.0.3 is given as a number and again as text; keep one"),
+        ("noise:\n  - {a: 1, a: 2}\n", '"a", in line 2; keep one'),
+        ("? {a: 2}\n: 3\n", "unhashable"),
+        ("a: &x {b: *x}\n", "an entry refers to itself"),
+        ("- 1\n", "holds [1] in place of keys and values"),
         ("seed: [1\n", "line 2"),
         ("seed: !!python/name:os.system\n", "could not determine a constructor"),
         ("seed: \x00\n", "special characters are not allowed"),
@@ -283,35 +281,35 @@ def test_a_name_may_be_a_number_in_one_place_and_text_in_another():
 def test_files_that_yaml_would_misread_are_refused(tmp_path, text, message):
     (tmp_path / "mine.yaml").write_text(text)
     with pytest.raises(ConfigurationError) as caught:
-        read_files([tmp_path / "mine.yaml"])
+        read_file(tmp_path / "mine.yaml")
     assert "mine.yaml: " in str(caught.value)
     assert message in str(caught.value)
 
 
 def test_merged_keys_of_yaml_may_be_overridden(tmp_path):
     (tmp_path / "mine.yaml").write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\n")
-    read_files([tmp_path / "mine.yaml"])
+    read_file(tmp_path / "mine.yaml")
 
 
 @pytest.mark.parametrize(
     ("content", "arguments", "message"),
     [
-        ("seed: 1\nseed: 2\n", [], "mine.yaml: seed is given in line 1 and again in line 2"),
+        ("seed: 1\nseed: 2\n", [], 'mine.yaml: found duplicate key "seed", in line 2; keep one'),
         ("image_size: many\n", [], "image_size: 'many' is not allowed; allowed: a value of type int"),
         ("", ["--config", "noise=3"], "noise: 3 is not allowed; allowed: a value of type object"),
         ("", ["--config", "methods={median: {size: [3"], "methods: '{median: {size: [3' is not allowed"),
         ("", ["--config", "noise={a b: {distribution: poisson, factor: 1, lambda: 1}}"], "'a b' is not allowed"),
         ("", ["--config", "run=../elsewhere"], "run: '../elsewhere' is not allowed; allowed: a file name"),
-        ("", ["--config", "methods={median: {size: 3, size: 5}}"], "--config methods: size is given in line 1 and again"),
+        ("", ["--config", "methods={median: {size: 3, size: 5}}"], '--config methods: found duplicate key "size", in line 1'),
         ("", ["--config", "seed=3", "seed=4"], "--config seed: is given twice; keep one"),
         ("", ["--config", "seed=3", "--config", "device=cpu"], "--config is given twice; give all after one --config"),
         ("", ["-C", "seed=3", "--config=device=cpu"], "--config is given twice; give all after one --config"),
         ("", ["-Cseed=3", "--config", "device=cpu"], "--config is given twice; give all after one --config"),
         ("", ["--configfile", "mine.yaml"], "--configfile is given twice; give all after one --configfile"),
         ("", ["--configfiles=mine.yaml"], "--configfile is given twice; give all after one --configfile"),
-        ("run: no\n", [], "run: False is not allowed; allowed: a value of type string (in quotes"),
-        ("methods: {median: {label: yes}}\n", [], "methods.median.label: True is not allowed; allowed: a value of type string (in"),
-        ("noise: {yes: {distribution: poisson}}\n", [], "noise.True: YAML reads this key as True; allowed: text"),
+        ("run: true\n", [], "run: True is not allowed; allowed: a value of type string (true and false in quotes)"),
+        ("methods: {median: {label: false}}\n", [], "methods.median.label: False is not allowed; allowed: a value of type string (true"),
+        ("noise: {true: {distribution: poisson}}\n", [], "noise.True: YAML reads this key as True; allowed: text"),
         ("noise: {~: {distribution: poisson}}\n", [], "noise.None: YAML reads this key as None; allowed: text"),
         ("noise: {logs: {distribution: poisson, factor: 1, lambda: 1}}\n", [], "but not logs or provenance"),
         ("", ["--config", "device=tpu", "seed=-1"], "device: 'tpu' is not allowed; allowed: auto, cpu, cuda"),

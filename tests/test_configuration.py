@@ -5,19 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from engine.configuration import (
-    ConfigurationError,
-    applies,
-    checked,
-    declarations,
-    inverts,
-    is_trained,
-    is_tuned,
-    merged,
-    plugins,
-    settings_of,
-    uses_of,
-)
+from engine import plugins as module
+from engine.configuration import checked, merged
+from engine.methods import methods_of
+from engine.plugins import ConfigurationError, declarations, plugins
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -46,8 +37,9 @@ def test_default_configuration_fills_in_run_and_selection():
     assert config["select"]["noise"] == list(CONFIG["noise"])
     assert len(config["select"]["noise"]) == 7
     assert config["select"]["methods"] == ["autoencoder", "median", "unet"]
-    assert is_trained(config, "autoencoder")
-    assert not is_trained(config, "median")
+    methods = methods_of(config)
+    assert methods["autoencoder"].recipe == "published"
+    assert methods["median"].recipe is None
 
 
 def test_a_method_can_be_off_by_default():
@@ -57,8 +49,8 @@ def test_a_method_can_be_off_by_default():
 
 def test_overrides_replace_settings_of_one_noise_setting_alone():
     config = checked(changed(f"methods/autoencoder/overrides/{GAUSSIAN}/training", {"steps": 5}))
-    changed_one = settings_of(config, "autoencoder", GAUSSIAN)
-    other = settings_of(config, "autoencoder", "poisson_0.2_1")
+    settings = methods_of(config)["autoencoder"].settings
+    changed_one, other = settings[GAUSSIAN], settings["poisson_0.2_1"]
     assert changed_one["tail"] == [16, 8]
     assert changed_one["training"] == other["training"] | {"steps": 5}
     assert other["tail"] == [32, 16, 8]
@@ -108,7 +100,7 @@ def test_an_error_is_reported_once():
         ("colour", "blue", "colour: unknown key; allowed: dataset, datasets"),
         ("run", "a/b", "run: 'a/b' is not allowed; allowed: a file name"),
         ("run", "-rf", "run: '-rf' is not allowed; allowed: a file name"),
-        ("dataset", "mars", "dataset: 'mars' is not defined in datasets; allowed: phantom, isbi2015"),
+        ("dataset", "mars", "dataset: 'mars' is not allowed; allowed: phantom, isbi2015"),
         ("dataset", ..., "dataset: missing"),
         ("image_size", 126, "image_size: 126 does not suit the method unet; allowed: multiples of 16"),
         ("image_size", 8, "image_size: 8 is not allowed; allowed: 16 or more"),
@@ -142,10 +134,10 @@ def test_an_error_is_reported_once():
         ("methods/median/size", 0, "methods.median.size: 0 is not allowed; allowed: 1 or more"),
         ("methods/median/training", {}, "methods.median.training: unknown key; allowed: default, inversion, label, only, overrides, plugin, size, tune"),
         ("methods/nothing", {}, "methods.nothing: there is no workflow/scripts/methods/nothing.py; allowed: autoencoder, bilateral"),
-        ("methods/noisy", {"plugin": "median", "size": 3}, "methods.noisy: is what the undenoised images are called"),
+        ("methods/noisy", {"plugin": "median", "size": 3}, "methods: 'noisy' is not allowed; allowed: another name"),
         ("methods/autoencoder/training", ..., "methods.autoencoder.training: missing"),
         ("methods/autoencoder/training/keep", "first", "methods.autoencoder.training.keep: 'first' is not allowed; allowed: last, best"),
-        ("methods/autoencoder/overrides/nowhere", {"tail": [8]}, "methods.autoencoder.overrides: 'nowhere' is not defined in noise"),
+        ("methods/autoencoder/overrides/nowhere", {"tail": [8]}, "methods.autoencoder.overrides.nowhere: unknown key; allowed: gaussian_0.1_0_1"),
         (f"methods/autoencoder/overrides/{GAUSSIAN}/tale", [8], "tale: unknown key; allowed: tail, training"),
         ("methods/median/tune", {"sise": [3]}, "methods.median.tune.sise: unknown key; allowed: size"),
         ("methods/median/tune", {"size": []}, "methods.median.tune.size: [] is not allowed; allowed: at least 1 entry"),
@@ -155,14 +147,14 @@ def test_an_error_is_reported_once():
         ("methods/unet/tune", {"blocks": [1, 2]}, "methods.unet.tune: unknown key"),
         ("methods/unet/training/keep", "last", "methods.unet.training.keep: unknown key; allowed: batch, capture, layout, learning_rate, loss, precision, steps, threads"),
         ("methods/unet/widths", [8] * 5, "methods.unet.widths"),
-        ("methods/unet/only", ["nowhere"], "methods.unet.only: 'nowhere' is not defined in noise"),
+        ("methods/unet/only", ["nowhere"], "methods.unet.only.0: 'nowhere' is not allowed; allowed: gaussian_0.1_0_1"),
         ("methods/median/inversion", "perhaps", "methods.median.inversion: 'perhaps' is not allowed; allowed: a value of type boolean"),
         ("noise/new", {"distribution": "poisson_gaussian", "dose": 0, "electronic": 0}, "noise.new.dose: 0 is not allowed; allowed: more than 0"),
         ("noise/new", {"distribution": "poisson_gaussian", "dose": 9}, "noise.new.electronic: missing"),
         ("noise/new", {"distribution": "speckle", "std": 1, "factor": 1}, "noise.new.factor: unknown key; allowed: distribution, std"),
-        ("table", ["medium"], "table: 'medium' is not defined in methods; allowed: autoencoder, median, unet"),
-        ("select/methods", ["medium"], "select.methods: 'medium' is not defined in methods; allowed: autoencoder, median"),
-        ("select/noise", ["quiet"], "select.noise: 'quiet' is not defined in noise"),
+        ("table", ["medium"], "table.0: 'medium' is not allowed; allowed: autoencoder, median, unet"),
+        ("select/methods", ["medium"], "select.methods.0: 'medium' is not allowed; allowed: autoencoder, median"),
+        ("select/noise", ["quiet"], "select.noise.0: 'quiet' is not allowed; allowed: gaussian_0.1_0_1"),
         ("datasets/phantom/train", 400, "datasets.phantom.train: 400 of 400 subjects leaves none to test on"),
         ("datasets/mine", {"train": 3}, "datasets.mine: either `subjects` (rendered) or `sources` (read) is needed"),
         ("datasets/phantom/sources", ["a"], "datasets.phantom: either `subjects` (rendered) or `sources` (read)"),
@@ -199,39 +191,40 @@ def test_every_plugin_declares_what_it_uses():
 
 
 def test_what_a_method_uses_is_what_its_plugin_recipe_and_inversion_use():
-    config = checked(merged(CONFIG, METHODS))
-    assert uses_of(config, "median") == []
-    assert uses_of(config, "tuned_median") == ["clean images", "noise model"]
-    config["methods"]["median"]["inversion"] = True
-    assert uses_of(config, "median") == ["noise model"]
-    assert uses_of(config, "autoencoder") == ["clean images"]
-    assert uses_of(config, "unet") == ["clean images", "noise model"]
-    assert uses_of(config, "dncnn") == ["clean images", "noise model"]
-    assert uses_of(config, "noise2noise") == ["noise model"]
+    config = checked(CONFIG, METHODS, {"methods": {"inverted": {"plugin": "median", "size": 3}}})
+    config["methods"]["inverted"]["inversion"] = True
+    uses = {name: method.uses for name, method in methods_of(config).items()}
+    assert uses["median"] == ()
+    assert uses["tuned_median"] == ("clean images", "noise model")
+    assert uses["inverted"] == ("noise model",)
+    assert uses["autoencoder"] == ("clean images",)
+    assert uses["unet"] == ("clean images", "noise model")
+    assert uses["dncnn"] == ("clean images", "noise model")
+    assert uses["noise2noise"] == ("noise model",)
 
 
 def test_configuration_of_everything_turns_every_method_on():
-    config = checked(merged(merged(CONFIG, METHODS), EVERYTHING))
+    config = checked(CONFIG, METHODS, EVERYTHING)
     assert config["select"]["methods"] == list(config["methods"])
     used = {config["methods"][name].get("plugin", name) for name in config["methods"]}
     assert used == set(plugins("methods"))
-    off = set(config["methods"]) - set(checked(merged(CONFIG, METHODS))["select"]["methods"])
+    off = set(config["methods"]) - set(checked(CONFIG, METHODS)["select"]["methods"])
     assert off == {"unet_large", "bm3d", "bm3d+inversion"}
     assert config["run"] == "phantom-methods"
-    assert is_tuned(config, "tuned_median")
-    assert not is_tuned(config, "median")
+    methods = methods_of(config)
+    assert methods["tuned_median"].grid
+    assert not methods["median"].grid
 
 
 def test_lattice_step_is_for_poisson_noise_alone():
-    config = checked(merged(CONFIG, METHODS))
-    assert applies(config, "unet+lattice", "poisson_0.2_1")
-    assert not applies(config, "unet+lattice", GAUSSIAN)
+    method = methods_of(checked(CONFIG, METHODS))["unet+lattice"]
+    assert "poisson_0.2_1" in method.settings
+    assert GAUSSIAN not in method.settings
 
 
 def test_a_method_can_be_for_some_noise_settings_only():
     config = checked(changed("methods/unet/only", [GAUSSIAN]))
-    assert applies(config, "unet", GAUSSIAN)
-    assert not applies(config, "unet", "poisson_0.2_1")
+    assert list(methods_of(config)["unet"].settings) == [GAUSSIAN]
 
 
 @pytest.fixture
@@ -239,7 +232,7 @@ def plugin_folder(tmp_path, monkeypatch):
     """A copy of the folders of plug-ins, in which a test can write."""
     for folder in ("methods", "recipes", "distributions"):
         shutil.copytree(ROOT / "workflow/scripts" / folder, tmp_path / folder)
-    monkeypatch.setattr("engine.configuration.SCRIPTS", tmp_path)
+    monkeypatch.setattr(module, "SCRIPTS", tmp_path)
     declarations.cache_clear()
     yield tmp_path
     declarations.cache_clear()
@@ -252,17 +245,19 @@ NETWORK = "def build_network(settings, noise):\n    pass\n"
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("RECIPE = 'sourdough'\n" + NETWORK, "bread.py says RECIPE = 'sourdough'; allowed: noise2"),
-        (NETWORK, "bread.py says RECIPE = None; allowed: noise2"),
-        ("x = 1\n", "bread.py has neither a function `denoise` nor `build_network`"),
+        ("RECIPE = 'sourdough'\n" + NETWORK, "bread.py: RECIPE: 'sourdough' is not allowed; allowed: noise2"),
+        (NETWORK, "bread.py: RECIPE: None is not allowed; allowed: noise2"),
+        ("x = 1\n", "bread.py: has neither a function `denoise` nor `build_network`"),
         ("def denoise(:\n", "bread.py: can't be read as Python"),
         ("USES = ['clean image']\n" + FUNCTION, "bread.py: USES.0: 'clean image' is not allowed; allowed: clean images, noise model"),
         ("USES = 'noise model'\n" + FUNCTION, "bread.py: USES: 'noise model' is not allowed; allowed: a value of type array"),
         ("IMAGE_SIZE_MULTIPLE = 0\n" + FUNCTION, "bread.py: IMAGE_SIZE_MULTIPLE: 0 is not allowed; allowed: 1 or more"),
-        ("SIZES = [1, 2]\nSETTINGS = {'properties': {'a': {'enum': SIZES}}, 'required': []}\n" + FUNCTION, "bread.py: SETTINGS is computed"),
-        ("SETTINGS = {'properties': {'a': {}}}\n" + FUNCTION, "bread.py: SETTINGS.required: missing"),
-        ("SETTINGS = {'properties': {'default': {}}, 'required': []}\n" + FUNCTION, "bread.py: SETTINGS.properties: 'default' is not allowed; allowed: another name"),
-        ("SETTINGS = {'properties': {'a': {'type': 'intger'}}, 'required': []}\n" + FUNCTION, "bread.py: SETTINGS.properties.a.type"),
+        ("SIZES = [1, 2]\nSETTINGS = {'a': {'enum': SIZES}}\n" + FUNCTION, "bread.py: SETTINGS is computed"),
+        ("SETTINGS = {'a': {'minimum': 1, 'default': 0}}\n" + FUNCTION, "bread.py: SETTINGS.a: its default does not fit it"),
+        ("EXPLOITS_LATTICE = True\n" + FUNCTION, "bread.py: EXPLOITS_LATTICE is no longer read; say in a text, CAVEAT"),
+        ("CAVEAT = True\n" + FUNCTION, "bread.py: CAVEAT: True is not allowed; allowed: a value of type string"),
+        ("SETTINGS = {'default': {}}\n" + FUNCTION, "bread.py: SETTINGS.default: every entry may have this; use another name"),
+        ("SETTINGS = {'a': {'type': 'intger'}}\n" + FUNCTION, "bread.py: SETTINGS.a.type"),
     ],
 )  # fmt: skip
 def test_a_plugin_that_declares_nonsense_is_refused(plugin_folder, source, message):
@@ -275,22 +270,37 @@ def test_a_plugin_that_declares_nonsense_is_refused(plugin_folder, source, messa
 def test_a_distribution_needs_its_settings_and_its_function(plugin_folder):
     path = plugin_folder / "distributions/cauchy.py"
     config = changed("noise/wide", {"distribution": "cauchy"})
-    path.write_text("SETTINGS = {'properties': {}, 'required': []}\n")
-    with pytest.raises(ConfigurationError, match=r"cauchy.py has no `draw`"):
+    path.write_text("SETTINGS = {}\n")
+    with pytest.raises(ConfigurationError, match=r"cauchy.py: has no `draw`"):
         checked(config)
     declarations.cache_clear()
     path.write_text("def draw(image, rng):\n    return image\n")
-    with pytest.raises(ConfigurationError, match=r"cauchy.py has no `SETTINGS`"):
+    with pytest.raises(ConfigurationError, match=r"cauchy.py: has no `SETTINGS`"):
         checked(config)
 
 
 def test_recipes_say_whether_the_inversion_is_applied():
-    config = checked(merged(CONFIG, METHODS))
-    assert inverts(config, "noise2noise")
-    assert inverts(config, "noise2void")
-    assert inverts(config, "tuned_median+inversion")
-    assert not inverts(config, "unet")
-    assert not inverts(config, "median")
+    methods = methods_of(checked(CONFIG, METHODS)).values()
+    inverted = {method.name for method in methods if method.inversion}
+    assert {"noise2noise", "noise2void", "tuned_median+inversion"} <= inverted
+    assert not {"unet", "median", "tuned_median"} & inverted
+
+
+def test_settings_that_are_not_given_have_their_default(plugin_folder):
+    """But for those that are tuned."""
+    source = "SETTINGS = {'size': {'type': 'integer', 'default': 3}}\n" + FUNCTION
+    (plugin_folder / "methods/bread.py").write_text(source)
+    entries = {"bread": {}, "tuned": {"plugin": "bread", "tune": {"size": [1, 2]}}}
+    entries["other"] = {"plugin": "bread", "overrides": {GAUSSIAN: {"size": 5}}}
+    for name, entry in entries.items():
+        entry["label"] = name
+    methods = methods_of(checked(CONFIG, {"methods": entries}))
+    assert methods["bread"].settings[GAUSSIAN] == {"size": 3}
+    assert methods["tuned"].settings[GAUSSIAN] == {}
+    sizes = [settings["size"] for settings in methods["other"].settings.values()]
+    assert sizes == [5, *[3] * 6]
+    assert methods["unet"].settings[GAUSSIAN]["training"]["loss"] == "similarity"
+    assert methods["autoencoder"].settings[GAUSSIAN]["training"]["layout"] == "channels_last"
 
 
 def test_a_run_may_be_named_after_the_data_set():
@@ -300,6 +310,6 @@ def test_a_run_may_be_named_after_the_data_set():
 def test_lattice_step_has_no_column_in_the_published_table():
     config = merged(CONFIG, METHODS) | {"table": ["median", "unet+lattice"]}
     with pytest.raises(
-        ConfigurationError, match=r"table: 'unet.lattice' exploits the published noise"
+        ConfigurationError, match=r"table: 'unet.lattice' has a caveat"
     ):
         checked(config)

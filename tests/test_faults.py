@@ -28,7 +28,7 @@ ONE = f"select={{noise: [{POISSON}], methods: [autoencoder, median]}}"
 TIMED = ("logs/", "benchmarks/", "provenance/", "costs/", "methods.", "compute.png")
 PATIENCE = 120  # seconds after which something that is waited for is given up
 SECONDS = 10  # what "within seconds" means, on a machine that is busy with other tests
-GO_ON = "run the same command again"
+RESUME = "run the same command again"
 
 
 class Run:
@@ -309,7 +309,7 @@ def test_ctrl_c_ends_the_run_and_says_how_to_go_on(finished: Project, tmp_path: 
     run = training_run(copy)
     os.killpg(run.process.pid, signal.SIGINT)
     assert run.process.wait(SECONDS) != 0
-    assert f"interrupted; {GO_ON}" in run.text
+    assert f"interrupted; {RESUME}" in run.text
     assert "Traceback" not in run.text
     assert not processes_in(copy.folder)
 
@@ -340,8 +340,8 @@ def disk(project: Project) -> Iterator[Callable[[str], None]]:
 @pytest.mark.parametrize(
     ("size", "message"),
     [
-        ("100k", rf"results/\S+: No space left on device; free some space, and {GO_ON}"),
-        ("500k", rf"No space left on device(.|\n)*Not finished\. .*, {GO_ON}"),  # Snakemake's own
+        ("100k", rf"results/\S+: No space left on device; free some space, and {RESUME}"),
+        ("500k", rf"No space left on device(.|\n)*Not finished\. .*, {RESUME}"),  # Snakemake's own
     ],
 )
 def test_a_full_disk_is_named_and_the_run_goes_on_when_there_is_space(

@@ -1,37 +1,66 @@
-"""Names that wildcards may take, and slices of the configuration, for all rules.
+"""The configuration, names that wildcards may take, and what several rules share.
 
-Each rule is handed only its own slice, and digests of the code that it runs. So a change reruns
-what depends on it and nothing else.
+Each rule is handed only its own slice of the configuration, and digests of the code that it runs.
+So a change reruns what depends on it and nothing else.
 """
+
+import functools
+import sys
+from pathlib import Path
+
+PROJECT = Path(workflow.current_basedir).parents[1]
+sys.path.insert(0, str(PROJECT / "workflow" / "scripts"))
+from engine.configuration import configured, options_of
+from engine.digests import source_digests
+from engine.job import RESUME
+from engine.locks import begin
+from engine.machine import package_versions
+from engine.methods import methods_of
+from training.checkpoints import forget
+from training.devices import wants_gpu
+
+begin(
+    PROJECT,
+    main=workflow.is_main_process,
+    dry=workflow.output_settings.dryrun,
+)
+
+
+def own_file(path):
+    """Return a file of the project by its path; with --directory the one there, if it exists."""
+    ours = PROJECT / path
+    return str(ours) if ours.exists() and not Path(path).exists() else path
+
+
+# Snakemake would read the files by itself, and give --config another order and numbers as text.
+config = configured(
+    [Path(own_file("config.yaml")), *workflow.overwrite_configfiles],
+    workflow.config_settings.config,
+    sys.argv[1:] if workflow.is_main_process else [],
+)
+# For the records of jobs: what makes them again.
+config["options"] = options_of(
+    Path(workflow.main_snakefile),
+    workflow.overwrite_configfiles,
+    workflow.config_settings.config,
+)
 
 # Many jobs run the same code, which is taken as it is when they are planned.
 source_digests = functools.cache(source_digests)
 package_versions = functools.cache(package_versions)
 
-SELECTED = config["select"]
-TRAINED = [method for method in SELECTED["methods"] if is_trained(config, method)]
-TUNED = [method for method in SELECTED["methods"] if is_tuned(config, method)]
-IN_TABLE = [method for method in config["table"] if method in SELECTED["methods"]]
+METHODS = methods_of(config)  # all that are defined
+NOISES = config["select"]["noise"]  # what this run has
+SELECTED = {name: METHODS[name] for name in config["select"]["methods"]}
+TRAINED = [name for name, method in SELECTED.items() if method.recipe]
+TUNED = [name for name, method in SELECTED.items() if method.grid]
+IN_TABLE = [name for name in config["table"] if name in SELECTED]
+LABELS = {name: method.label for name, method in SELECTED.items()}
+CAVEATS = {name: method.caveat for name, method in SELECTED.items() if method.caveat}
+CANDIDATES = [name for name in SELECTED if name not in CAVEATS]
 RENDERED = [name for name, entry in config["datasets"].items() if "subjects" in entry]
-LATTICE = [
-    m for m in SELECTED["methods"] if declared_by(config, m).get("EXPLOITS_LATTICE")
-]
-CANDIDATES = [
-    m for m in SELECTED["methods"] if m not in LATTICE
-]  # to be shown as the best
-LABELS = {method: label_of(config, method) for method in SELECTED["methods"]}
 KIND = "digital phantom" if config["dataset"] in RENDERED else "real images"
 GPUS = int(wants_gpu(config["device"]))
-
-
-def file_of(dataset, key):
-    """Return the file that a data set's setting names, if it has it; with --directory the project's own."""
-    path = config["datasets"][dataset].get(key, [])
-    ours = Path(workflow.basedir) / (path or "")
-    return str(ours) if path and ours.exists() and not Path(path).exists() else path
-
-
-PUBLISHED = file_of(config["dataset"], "published")
 
 
 def one_of(names):
@@ -44,17 +73,17 @@ wildcard_constraints:
     dataset=one_of(config["datasets"]),
     size=r"\d+",
     noise=one_of(config["noise"]),
-    method=one_of([*config["methods"], "noisy"]),
+    method=one_of([*METHODS, "noisy"]),
     part="train|test",
 
 
-def each(pattern, methods, noises=SELECTED["noise"]):
+def each(pattern, methods, noises=NOISES):
     """Return the files of the methods for each noise setting that they are for."""
     return [
         path
         for noise in noises
         for method in methods
-        if method == "noisy" or applies(config, method, noise)
+        if method == "noisy" or noise in METHODS[method].settings
         for path in expand(pattern, run=config["run"], noise=noise, method=method)
     ]
 
@@ -64,49 +93,65 @@ CHECKPOINTS = each("results/{run}/checkpoints/{noise}/{method}.pt", TRAINED)
 HISTORIES = each("results/{run}/training/{noise}/{method}.csv", TRAINED)
 
 
+def forget_checkpoints():
+    """Delete the checkpoints of models that are there.
+
+    Only once a run is complete: a job that is killed at its very end is done again.
+    """
+    for model, checkpoint in zip(MODELS, CHECKPOINTS, strict=True):
+        if Path(model).exists():
+            forget(Path(checkpoint))
+
+
+def dataset_setting(key, default=None):
+    """Return a function that gives a setting of a job's data set."""
+    return lambda wildcards: config["datasets"][wildcards.dataset].get(key, default)
+
+
+def dataset_file(dataset, key):
+    """Return the file that a data set's setting names, if it has it."""
+    path = config["datasets"][dataset].get(key)
+    return own_file(path) if path else []
+
+
+PUBLISHED = dataset_file(config["dataset"], "published")
+
+
 def prepared(name):
     """Return a file of the prepared data set, which all runs on it share."""
     return f"resources/datasets/{config['dataset']}/{config['image_size']}px/{name}"
+
+
+def of_method(value):
+    """Return a function that gives what `value(method)` is for a job's method."""
+    return lambda wildcards: value(METHODS[wildcards.method])
+
+
+def method_settings(wildcards):
+    return METHODS[wildcards.method].settings[wildcards.noise]
+
+
+def plugin_code(wildcards):
+    return f"methods/{METHODS[wildcards.method].plugin}.py"
+
+
+def recipe_code(wildcards):
+    return f"recipes/{METHODS[wildcards.method].recipe}.py"
 
 
 def noise_code(wildcards):
     return f"distributions/{config['noise'][wildcards.noise]['distribution']}.py"
 
 
-def method_files(wildcards):
-    """Return a method's own code: its plug-in, and what applies it if it is trained."""
-    return [
-        f"methods/{plugin_of(config, wildcards.method)}.py",
-        *(["training/inference.py"] if is_trained(config, wildcards.method) else []),
-    ]
+def digests(script, *parts):
+    """Return a function that gives digests of a job's code: a script, and plug-ins by wildcards."""
+    return lambda wildcards: source_digests(
+        script, *(part(wildcards) for part in parts)
+    )
 
 
-def training_files(wildcards):
-    """Return the code of a training: its script, plug-in and recipe."""
-    recipe = f"recipes/{recipe_of(config, wildcards.method)}.py"
-    return ["train_denoiser.py", recipe, *method_files(wildcards)[:1]]
-
-
-def training_images(wildcards):
-    """Return the arrays that a method's recipe trains on, by name."""
-    data = declarations("recipes", recipe_of(config, wildcards.method))["DATA"]
-    if data == "pairs":
-        return {
-            "clean": "results/{run}/clean/train.npy",
-            "noisy": "results/{run}/noisy/{noise}/train.npy",
-        }
-    return {"clean": prepared("train.npy")}
-
-
-def method_settings(wildcards):
-    return settings_of(config, wildcards.method, wildcards.noise)
-
-
-def method_entry(key, default):
-    """Return a function that gives a part of a job's method's entry in `methods`."""
-    return lambda wildcards: config["methods"][wildcards.method].get(key, default)
-
-
-def dataset_setting(key, default=None):
-    """Return a function that gives a setting of a job's data set."""
-    return lambda wildcards: config["datasets"][wildcards.dataset].get(key, default)
+def packages(script, *parts):
+    """Return a function that gives the packages that a job's code imports, see `digests`."""
+    return lambda wildcards: package_versions(
+        script, *(part(wildcards) for part in parts)
+    )

@@ -9,7 +9,15 @@ costs/{noise}/{method}.csv.
 
 rule train_denoiser:
     input:
-        unpack(training_images),
+        clean=branch(
+            of_method(lambda method: method.pairs),
+            then="results/{run}/clean/train.npy",
+            otherwise=prepared("train.npy"),
+        ),
+        noisy=branch(
+            of_method(lambda method: method.pairs),
+            then="results/{run}/noisy/{noise}/train.npy",
+        ),
     output:
         model="results/{run}/models/{noise}/{method}.pt",
         history="results/{run}/training/{noise}/{method}.csv",
@@ -23,16 +31,14 @@ rule train_denoiser:
     resources:
         gpu=GPUS,
     params:
-        plugin=lambda wildcards: plugin_of(config, wildcards.method),
+        plugin=of_method(lambda method: method.plugin),
         settings=method_settings,
         noise=lookup(dpath="noise/{noise}", within=config),
         seed=config["seed"],
         device=config["device"],
         checkpoint="results/{run}/checkpoints/{noise}/{method}.pt",
-        code=lambda wildcards: source_digests(
-            *training_files(wildcards), noise_code(wildcards)
-        ),
-        packages=lambda wildcards: package_versions(*training_files(wildcards)),
+        code=digests("train_denoiser.py", plugin_code, recipe_code, noise_code),
+        packages=packages("train_denoiser.py", plugin_code, recipe_code),
     script:
         "../scripts/train_denoiser.py"
 
@@ -49,55 +55,69 @@ rule tune_method:
     conda:
         "../envs/workflow.yaml"
     params:
-        plugin=lambda wildcards: plugin_of(config, wildcards.method),
+        plugin=of_method(lambda method: method.plugin),
         settings=method_settings,
-        grid=method_entry("tune", {}),
-        inversion=lambda wildcards: inverts(config, wildcards.method),
+        grid=of_method(lambda method: method.grid),
+        inversion=of_method(lambda method: method.inversion),
         noise=lookup(dpath="noise/{noise}", within=config),
         seed=config["seed"],
-        code=lambda wildcards: source_digests(
-            "tune_method.py", *method_files(wildcards), noise_code(wildcards)
-        ),
-        packages=lambda wildcards: package_versions(
-            "tune_method.py", *method_files(wildcards)
-        ),
+        code=digests("tune_method.py", plugin_code, noise_code),
+        packages=packages("tune_method.py", plugin_code),
     script:
         "../scripts/tune_method.py"
 
 
-rule denoise_images:
+rule filter_images:
     input:
         noisy="results/{run}/noisy/{noise}/test.npy",
-        model=branch(
-            lambda wildcards: is_trained(config, wildcards.method),
-            then="results/{run}/models/{noise}/{method}.pt",
-        ),
         tuning=branch(
-            lambda wildcards: is_tuned(config, wildcards.method),
+            of_method(lambda method: bool(method.grid)),
             then="results/{run}/tuning/{noise}/{method}.json",
         ),
     output:
         images="results/{run}/denoised/{noise}/{method}.npy",
         cost="results/{run}/costs/{noise}/{method}.csv",
     log:
-        "results/{run}/logs/denoise_images/{noise}/{method}.log",
+        "results/{run}/logs/filter_images/{noise}/{method}.log",
     benchmark:
-        "results/{run}/benchmarks/denoise_images/{noise}/{method}.tsv"
+        "results/{run}/benchmarks/filter_images/{noise}/{method}.tsv"
+    wildcard_constraints:
+        method=one_of(name for name in METHODS if not METHODS[name].recipe),
+    conda:
+        "../envs/workflow.yaml"
+    params:
+        plugin=of_method(lambda method: method.plugin),
+        settings=method_settings,
+        inversion=of_method(lambda method: method.inversion),
+        noise=lookup(dpath="noise/{noise}", within=config),
+        code=digests("filter_images.py", plugin_code, noise_code),
+        packages=packages("filter_images.py", plugin_code),
+    script:
+        "../scripts/filter_images.py"
+
+
+rule apply_network:
+    input:
+        noisy="results/{run}/noisy/{noise}/test.npy",
+        model="results/{run}/models/{noise}/{method}.pt",
+    output:
+        images="results/{run}/denoised/{noise}/{method}.npy",
+        cost="results/{run}/costs/{noise}/{method}.csv",
+    log:
+        "results/{run}/logs/apply_network/{noise}/{method}.log",
+    benchmark:
+        "results/{run}/benchmarks/apply_network/{noise}/{method}.tsv"
+    wildcard_constraints:
+        method=one_of(name for name in METHODS if METHODS[name].recipe),
     conda:
         "../envs/workflow.yaml"
     resources:
-        gpu=lambda wildcards: GPUS * is_trained(config, wildcards.method),
+        gpu=GPUS,
     params:
-        plugin=lambda wildcards: plugin_of(config, wildcards.method),
-        settings=method_settings,
-        inversion=lambda wildcards: inverts(config, wildcards.method),
+        inversion=of_method(lambda method: method.inversion),
         noise=lookup(dpath="noise/{noise}", within=config),
-        device=lambda wildcards: (
-            config["device"] if is_trained(config, wildcards.method) else None
-        ),
-        code=lambda wildcards: source_digests(
-            "denoise_images.py", *method_files(wildcards), noise_code(wildcards)
-        ),
-        packages=lambda wildcards: package_versions(*method_files(wildcards)),
+        device=config["device"],
+        code=digests("apply_network.py", plugin_code, noise_code),
+        packages=packages("apply_network.py", plugin_code),
     script:
-        "../scripts/denoise_images.py"
+        "../scripts/apply_network.py"

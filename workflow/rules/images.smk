@@ -9,7 +9,7 @@ so all runs share them.
 
 rule fetch_images:
     input:
-        manifest=lambda wildcards: file_of(wildcards.dataset, "manifest"),
+        manifest=lambda wildcards: dataset_file(wildcards.dataset, "manifest"),
     output:
         images=directory("resources/datasets/{dataset}/images"),
         checksums="resources/datasets/{dataset}/images.csv",

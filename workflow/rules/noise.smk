@@ -44,8 +44,6 @@ rule corrupt_images:
     params:
         noise=lookup(dpath="noise/{noise}", within=config),
         seed=config["seed"],
-        code=lambda wildcards: source_digests(
-            "corrupt_images.py", noise_code(wildcards)
-        ),
+        code=digests("corrupt_images.py", noise_code),
     script:
         "../scripts/corrupt_images.py"

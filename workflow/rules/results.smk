@@ -53,13 +53,13 @@ rule make_table:
         dataset=config["dataset"],
         kind=KIND,
         image_size=config["image_size"],
-        noise={name: config["noise"][name] for name in SELECTED["noise"]},
+        noise={name: config["noise"][name] for name in NOISES},
         labels={method: LABELS[method] for method in IN_TABLE},
         budgets={
             method: {
-                noise: settings_of(config, method, noise)["training"]
-                for noise in SELECTED["noise"]
-                if applies(config, method, noise)
+                noise: settings["training"]
+                for noise, settings in METHODS[method].settings.items()
+                if noise in NOISES
             }
             for method in IN_TABLE
             if method in TRAINED
@@ -74,9 +74,9 @@ rule compare_methods:
         published=PUBLISHED,
         scores=each(
             "results/{run}/scores/{noise}/{method}.csv",
-            ["noisy", *SELECTED["methods"]],
+            ["noisy", *SELECTED],
         ),
-        costs=each("results/{run}/costs/{noise}/{method}.csv", SELECTED["methods"]),
+        costs=each("results/{run}/costs/{noise}/{method}.csv", SELECTED),
         tuning=each("results/{run}/tuning/{noise}/{method}.json", TUNED),
     output:
         scores="results/{run}/scores.csv",
@@ -98,10 +98,10 @@ rule compare_methods:
         dataset=config["dataset"],
         kind=KIND,
         image_size=config["image_size"],
-        noise={name: config["noise"][name] for name in SELECTED["noise"]},
+        noise={name: config["noise"][name] for name in NOISES},
         labels=LABELS,
-        uses={method: uses_of(config, method) for method in SELECTED["methods"]},
-        lattice=LATTICE,
+        uses={name: list(method.uses) for name, method in SELECTED.items()},
+        lattice=list(CAVEATS),
         code=source_digests("compare_methods.py"),
     script:
         "../scripts/compare_methods.py"
@@ -126,8 +126,8 @@ rule plot_compute:
     params:
         kind=KIND,
         dataset=config["dataset"],
-        uses={method: uses_of(config, method) for method in SELECTED["methods"]},
-        lattice=LATTICE,
+        uses={name: list(method.uses) for name, method in SELECTED.items()},
+        lattice=list(CAVEATS),
         code=source_digests("plot_compute.py"),
     script:
         "../scripts/plot_compute.py"
@@ -169,7 +169,7 @@ rule plot_examples:
         candidates=lambda wildcards: {
             method: LABELS[method]
             for method in CANDIDATES
-            if applies(config, method, wildcards.noise)
+            if wildcards.noise in METHODS[method].settings
         },
         code=source_digests("plot_examples.py"),
     script:
@@ -193,7 +193,7 @@ rule plot_training:
     conda:
         "../envs/workflow.yaml"
     params:
-        labels={name: label_of(config, name) for name in TRAINED},
+        labels={name: LABELS[name] for name in TRAINED},
         code=source_digests("plot_training.py"),
     script:
         "../scripts/plot_training.py"

@@ -44,7 +44,7 @@ def main(snakemake: "snakemake") -> None:
     torch.set_num_threads(training["threads"])
     keep_freed_memory()
     processor = chosen_processor(params.device, training)
-    images = {name: load_images(path) for name, path in snakemake.input.items()}
+    images = {name: load_images(path) for name, path in snakemake.input.items() if path}
 
     torch.manual_seed(digest(params.seed, "initialise", noise, method))
     plugin = importlib.import_module(f"methods.{params.plugin}")

@@ -3,12 +3,9 @@
 import numpy as np
 
 SETTINGS = {
-    "properties": {
-        "factor": {"type": "number", "exclusiveMinimum": 0},
-        "mean": {"type": "number", "description": "in units of the factor"},
-        "std": {"type": "number", "minimum": 0, "description": "in units of the factor"},
-    },
-    "required": ["factor", "mean", "std"],
+    "factor": {"type": "number", "exclusiveMinimum": 0},
+    "mean": {"type": "number", "description": "in units of the factor"},
+    "std": {"type": "number", "minimum": 0, "description": "in units of the factor"},
 }
 
 

@@ -7,16 +7,13 @@ quantum noise of a detector (for that, see `poisson_gaussian`).
 import numpy as np
 
 SETTINGS = {
-    "properties": {
-        "factor": {"type": "number", "exclusiveMinimum": 0},
-        "lambda": {
-            "type": "number",
-            "exclusiveMinimum": 0,
-            "maximum": 1000000,
-            "description": "mean count, one count is one factor",
-        },
+    "factor": {"type": "number", "exclusiveMinimum": 0},
+    "lambda": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "maximum": 1000000,
+        "description": "mean count, one count is one factor",
     },
-    "required": ["factor", "lambda"],
 }
 
 

@@ -3,15 +3,12 @@
 import numpy as np
 
 SETTINGS = {
-    "properties": {
-        "share": {
-            "type": "number",
-            "minimum": 0,
-            "maximum": 1,
-            "description": "of the pixels, half of which become 0 and half 1",
-        },
+    "share": {
+        "type": "number",
+        "minimum": 0,
+        "maximum": 1,
+        "description": "of the pixels, half of which become 0 and half 1",
     },
-    "required": ["share"],
 }
 
 

@@ -3,10 +3,7 @@
 import numpy as np
 
 SETTINGS = {
-    "properties": {
-        "std": {"type": "number", "minimum": 0, "description": "of a factor of mean 1"},
-    },
-    "required": ["std"],
+    "std": {"type": "number", "minimum": 0, "description": "of a factor of mean 1"},
 }
 
 

@@ -1,4 +1,8 @@
-"""Digests of the code that a job runs, so that exactly what a change reaches runs again."""
+"""Digests of the code that a job runs, so that exactly what a change reaches runs again.
+
+They stop at `engine/` as they stop at installed packages: what is around the work decides nothing
+that a result holds.
+"""
 
 import ast
 import functools
@@ -7,14 +11,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-SCRIPTS = Path(__file__).resolve().parents[1]
+ENGINE = Path(__file__).resolve().parent
+SCRIPTS = ENGINE.parent
 
 
 def source_digests(*files: str) -> dict[str, str]:
     """Return a digest of each of some Python files, and of each local module that they import.
 
-    Comments, docstrings and layout don't count. Imports are followed to any depth, also those
-    inside functions; installed packages don't count.
+    Comments, docstrings and layout don't count, and neither do `engine/` and installed packages.
+    Imports are followed to any depth, also those inside functions.
 
     Args:
         files: Paths relative to `workflow/scripts/`, as those of the result are.
@@ -33,7 +38,7 @@ def digests_of(files: Iterable[str]) -> dict[str, str]:
 
 
 def imported_names(*files: str) -> set[str]:
-    """Return the names of all that Python files import, and that the local modules do that they reach."""
+    """Return the names of all that Python files and the local modules that they reach import."""
     return {name for path in _reached(files) for name in _imports(path)}
 
 
@@ -49,7 +54,7 @@ def _reached(files: Iterable[str]) -> set[Path]:
     reached, waiting = set(), [SCRIPTS / name for name in files]
     while waiting:
         path = waiting.pop()
-        if path not in reached:
+        if path not in reached and ENGINE not in path.parents:
             reached.add(path)
             waiting += _local_files(_imports(path))
     return reached

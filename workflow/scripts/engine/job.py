@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake as Snakemake
 
 log = logging.getLogger("workflow")
-GO_ON = "run the same command again: it goes on where it stopped"
+RESUME = "run the same command again: it resumes where it stopped"
 # What a user can do about errors of the operating system.
 REMEDIES = {
-    errno.ENOSPC: f"free some space, and {GO_ON}",
-    errno.EDQUOT: f"free some of your quota, and {GO_ON}",
-    errno.EROFS: f"make the folder writable, and {GO_ON}",
-    errno.EACCES: f"change the permissions, and {GO_ON}",
-    errno.EPERM: f"change the permissions, and {GO_ON}",
-    errno.ENOENT: f"if it was removed meanwhile, {GO_ON}",
-    errno.EIO: f"the disk may be failing; copy what you need, and {GO_ON}",
+    errno.ENOSPC: f"free some space, and {RESUME}",
+    errno.EDQUOT: f"free some of your quota, and {RESUME}",
+    errno.EROFS: f"make the folder writable, and {RESUME}",
+    errno.EACCES: f"change the permissions, and {RESUME}",
+    errno.EPERM: f"change the permissions, and {RESUME}",
+    errno.ENOENT: f"if it was removed meanwhile, {RESUME}",
+    errno.EIO: f"the disk may be failing; copy what you need, and {RESUME}",
 }
 MORE_MEMORY = "close other programs, or run fewer jobs at a time (--cores 1)"
 
@@ -58,7 +58,7 @@ def run(main: Callable[["Snakemake"], None], snakemake: "Snakemake") -> None:
         log.error("%s: %s", name, error)
         sys.exit(1)
     except KeyboardInterrupt:
-        log.error("%s: interrupted; %s", name, GO_ON)
+        log.error("%s: interrupted; %s", name, RESUME)
         sys.exit(130)
     except OSError as error:
         if error.errno not in REMEDIES:

@@ -13,14 +13,11 @@ from torch.nn import functional
 from noise.models import Noise
 
 SETTINGS = {
-    "properties": {
-        "tail": {
-            "type": "array",
-            "items": {"type": "integer", "minimum": 1},
-            "description": "channels of the convolutions between the decoder and the output",
-        }
+    "tail": {
+        "type": "array",
+        "items": {"type": "integer", "minimum": 1},
+        "description": "channels of the convolutions between the decoder and the output",
     },
-    "required": ["tail"],
 }
 IMAGE_SIZE_MULTIPLE = 4
 RECIPE = "published"

@@ -11,19 +11,16 @@ from collections.abc import Mapping
 import numpy as np
 
 SETTINGS = {
-    "properties": {
-        "sigma_color": {
-            "type": "number",
-            "exclusiveMinimum": 0,
-            "description": "standard deviation of the weights over grey levels of [0, 1]",
-        },
-        "sigma_spatial": {
-            "type": "number",
-            "exclusiveMinimum": 0,
-            "description": "standard deviation of the weights over distance, pixels",
-        },
+    "sigma_color": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "description": "standard deviation of the weights over grey levels of [0, 1]",
     },
-    "required": ["sigma_color", "sigma_spatial"],
+    "sigma_spatial": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "description": "standard deviation of the weights over distance, pixels",
+    },
 }
 USES: list[str] = []
 TRUNCATE = 3  # standard deviations to the border of the window

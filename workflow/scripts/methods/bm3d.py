@@ -13,18 +13,15 @@ import numpy as np
 from engine.job import InputError
 
 SETTINGS = {
-    "properties": {
-        "sigma": {
-            "type": "number",
-            "exclusiveMinimum": 0,
-            "description": "assumed standard deviation of the noise, grey levels of [0, 1]",
-        },
-        "profile": {
-            "enum": ["np", "lc", "vn"],
-            "description": "normal, of low complexity (three times as fast), for heavy noise",
-        },
+    "sigma": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "description": "assumed standard deviation of the noise, grey levels of [0, 1]",
     },
-    "required": ["sigma", "profile"],
+    "profile": {
+        "enum": ["np", "lc", "vn"],
+        "description": "normal, of low complexity (three times as fast), for heavy noise",
+    },
 }
 USES: list[str] = []
 PROFILES = {"np": "BM3DProfile", "lc": "BM3DProfileLC", "vn": "BM3DProfileVN"}

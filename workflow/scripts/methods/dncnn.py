@@ -15,11 +15,8 @@ from noise.models import Noise
 RECIPE = "supervised"
 USES: list[str] = []
 SETTINGS = {
-    "properties": {
-        "depth": {"type": "integer", "minimum": 3, "description": "convolutions"},
-        "width": {"type": "integer", "minimum": 1, "description": "channels"},
-    },
-    "required": ["depth", "width"],
+    "depth": {"type": "integer", "minimum": 3, "description": "convolutions"},
+    "width": {"type": "integer", "minimum": 1, "description": "channels"},
 }
 
 

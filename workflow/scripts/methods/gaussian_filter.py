@@ -9,14 +9,11 @@ import numpy as np
 from scipy import ndimage
 
 SETTINGS = {
-    "properties": {
-        "sigma": {
-            "type": "number",
-            "exclusiveMinimum": 0,
-            "description": "standard deviation of the weights, pixels",
-        }
+    "sigma": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "description": "standard deviation of the weights, pixels",
     },
-    "required": ["sigma"],
 }
 USES: list[str] = []
 

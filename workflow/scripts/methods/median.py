@@ -9,8 +9,7 @@ import numpy as np
 from scipy.ndimage import median_filter
 
 SETTINGS = {
-    "properties": {"size": {"type": "integer", "minimum": 1, "description": "window, pixels"}},
-    "required": ["size"],
+    "size": {"type": "integer", "minimum": 1, "description": "window, pixels"},
 }
 USES: list[str] = []
 

@@ -11,25 +11,22 @@ import numpy as np
 from skimage.restoration import denoise_nl_means
 
 SETTINGS = {
-    "properties": {
-        "sigma": {
-            "type": "number",
-            "exclusiveMinimum": 0,
-            "description": "assumed standard deviation of the noise, grey levels of [0, 1]",
-        },
-        "h": {
-            "type": "number",
-            "exclusiveMinimum": 0,
-            "description": "distance of patches at which their weight falls, in units of sigma",
-        },
-        "patch_size": {"type": "integer", "minimum": 1, "description": "side, pixels"},
-        "patch_distance": {
-            "type": "integer",
-            "minimum": 1,
-            "description": "how far patches are searched, pixels",
-        },
+    "sigma": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "description": "assumed standard deviation of the noise, grey levels of [0, 1]",
     },
-    "required": ["sigma", "h", "patch_size", "patch_distance"],
+    "h": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "description": "distance of patches at which their weight falls, in units of sigma",
+    },
+    "patch_size": {"type": "integer", "minimum": 1, "description": "side, pixels"},
+    "patch_distance": {
+        "type": "integer",
+        "minimum": 1,
+        "description": "how far patches are searched, pixels",
+    },
 }
 USES: list[str] = []
 

@@ -10,19 +10,16 @@ import numpy as np
 from skimage.restoration import denoise_tv_chambolle
 
 SETTINGS = {
-    "properties": {
-        "weight": {
-            "type": "number",
-            "exclusiveMinimum": 0,
-            "description": "of the total variation against the squared difference, grey levels",
-        },
-        "tolerance": {
-            "type": "number",
-            "exclusiveMinimum": 0,
-            "description": "relative change of the cost at which the iteration stops",
-        },
+    "weight": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "description": "of the total variation against the squared difference, grey levels",
     },
-    "required": ["weight", "tolerance"],
+    "tolerance": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "description": "relative change of the cost at which the iteration stops",
+    },
 }
 USES: list[str] = []
 ITERATIONS = 1000  # at most; the default of 200 is few for a small tolerance

@@ -16,21 +16,18 @@ from noise.models import Noise, linear_estimate
 RECIPE = "supervised"
 USES = ["noise model"]
 SETTINGS = {
-    "properties": {
-        "widths": {
-            "type": "array",
-            "items": {"type": "integer", "minimum": 1},
-            "minItems": 1,
-            "maxItems": 4,
-            "description": "channels at 1/2, 1/4, 1/8 ... of the image's resolution",
-        },
-        "blocks": {
-            "type": "integer",
-            "minimum": 1,
-            "description": "residual blocks at each resolution, on the way down and on the way up",
-        },
+    "widths": {
+        "type": "array",
+        "items": {"type": "integer", "minimum": 1},
+        "minItems": 1,
+        "maxItems": 4,
+        "description": "channels at 1/2, 1/4, 1/8 ... of the image's resolution",
     },
-    "required": ["widths", "blocks"],
+    "blocks": {
+        "type": "integer",
+        "minimum": 1,
+        "description": "residual blocks at each resolution, on the way down and on the way up",
+    },
 }
 IMAGE_SIZE_MULTIPLE = 16
 

@@ -23,7 +23,7 @@ from noise.models import Noise
 RECIPE = "supervised"
 USES = ["noise model"]
 DISTRIBUTIONS = ["poisson"]  # the only noise settings that it is for
-EXPLOITS_LATTICE = True
+CAVEAT = "exploits the lattice"
 FIRST_PRECISION = 10.0  # of the untrained network: a standard deviation of .1
 FINEST = 0.01  # distance of lattice points, grey levels
 TOLERANCE = 1e-3  # grey levels, for rounding

@@ -12,19 +12,16 @@ import pywt
 from skimage.restoration import cycle_spin, denoise_wavelet
 
 SETTINGS = {
-    "properties": {
-        "sigma": {
-            "type": "number",
-            "exclusiveMinimum": 0,
-            "description": "assumed standard deviation of the noise, grey levels of [0, 1]",
-        },
-        "levels": {
-            "type": "integer",
-            "minimum": 1,
-            "description": "of the decomposition; at most as many as the image's size allows",
-        },
+    "sigma": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "description": "assumed standard deviation of the noise, grey levels of [0, 1]",
     },
-    "required": ["sigma", "levels"],
+    "levels": {
+        "type": "integer",
+        "minimum": 1,
+        "description": "of the decomposition; at most as many as the image's size allows",
+    },
 }
 USES: list[str] = []
 WAVELET = "sym4"

@@ -18,12 +18,9 @@ from noise.models import corrupt
 from recipes.supervised import Supervised, flipped
 
 SETTINGS = {
-    "properties": {
-        "steps": {"type": "integer", "minimum": 1},
-        "batch": {"type": "integer", "minimum": 1},
-        "learning_rate": {"type": "number", "exclusiveMinimum": 0, "description": "the highest"},
-    },
-    "required": ["steps", "batch", "learning_rate"],
+    "steps": {"type": "integer", "minimum": 1},
+    "batch": {"type": "integer", "minimum": 1},
+    "learning_rate": {"type": "number", "exclusiveMinimum": 0, "description": "the highest"},
 }
 DATA = "clean"  # to draw the exposures from
 USES: list[str] = []

@@ -12,16 +12,13 @@ DATA = "pairs"
 USES = ["clean images"]
 ESTIMATES = "clean image"
 SETTINGS = {
-    "properties": {
-        "steps": {"type": "integer", "minimum": 1},
-        "batch": {"type": "integer", "minimum": 1},
-        "learning_rate": {"type": "number", "exclusiveMinimum": 0},
-        "keep": {
-            "enum": ["last", "best"],
-            "description": "the last model, or the one of the best validation loss",
-        },
+    "steps": {"type": "integer", "minimum": 1},
+    "batch": {"type": "integer", "minimum": 1},
+    "learning_rate": {"type": "number", "exclusiveMinimum": 0},
+    "keep": {
+        "enum": ["last", "best"],
+        "description": "the last model, or the one of the best validation loss",
     },
-    "required": ["steps", "batch", "learning_rate", "keep"],
 }
 BETAS, EPSILON = (0.9, 0.999), 1e-7  # Keras' Adam
 VALIDATION_SHARE = 0.2  # of the training arrays, their tail

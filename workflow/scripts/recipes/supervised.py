@@ -20,16 +20,14 @@ DATA = "clean"
 USES = ["clean images", "noise model"]
 ESTIMATES = "clean image"
 SETTINGS = {
-    "properties": {
-        "steps": {"type": "integer", "minimum": 1},
-        "batch": {"type": "integer", "minimum": 1},
-        "learning_rate": {"type": "number", "exclusiveMinimum": 0, "description": "the highest"},
-        "loss": {
-            "enum": ["similarity", "squared error"],
-            "description": "what is minimised; default: similarity, which includes some squared error",
-        },
+    "steps": {"type": "integer", "minimum": 1},
+    "batch": {"type": "integer", "minimum": 1},
+    "learning_rate": {"type": "number", "exclusiveMinimum": 0, "description": "the highest"},
+    "loss": {
+        "enum": ["similarity", "squared error"],
+        "default": "similarity",
+        "description": "what is minimised; similarity includes some squared error",
     },
-    "required": ["steps", "batch", "learning_rate"],
 }
 BETAS, WEIGHT_DECAY, CLIP = (0.9, 0.95), 0.01, 1.0
 WARM_UP = 0.05  # of the steps

@@ -1,0 +1,79 @@
+"""What plug-ins declare: the files in `methods/`, `recipes/` and `distributions/`.
+
+Files are read and not imported: some need torch, which takes seconds.
+"""
+
+import ast
+import functools
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+SCRIPTS = Path(__file__).resolve().parents[1]
+SCHEMAS = SCRIPTS.parent / "schemas"
+FOLDERS = ("methods", "recipes", "distributions")
+
+Config = dict[str, Any]
+
+
+class ConfigurationError(Exception):
+    """The configuration cannot be used. The message names each key and what is allowed."""
+
+
+def plugins(folder: str) -> list[str]:
+    """Return the names that can be chosen from, in one of `FOLDERS`."""
+    return sorted(path.stem for path in (SCRIPTS / folder).glob("[!_]*.py"))
+
+
+@functools.cache
+def declarations(folder: str, name: str) -> Config:
+    """Return what a plug-in declares.
+
+    Args:
+        folder: One of `FOLDERS`.
+        name: The file's name without `.py`.
+
+    Returns:
+        Its constants by name, and its functions' names with value None; also those that it imports
+        from other plug-ins. A constant that is computed is left out.
+
+    Raises:
+        ConfigurationError: When the file is no Python.
+    """
+    file = SCRIPTS / folder / f"{name}.py"
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
+    except (SyntaxError, UnicodeDecodeError) as error:
+        place = file.relative_to(SCRIPTS)
+        raise ConfigurationError(f"{place}: can't be read as Python: {error}") from error
+    found: Config = {}
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            found[node.name] = None
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            other, _, module = node.module.partition(".")
+            if other in FOLDERS and module in plugins(other):
+                theirs = declarations(other, module)
+                found |= {a.asname or a.name: theirs.get(a.name) for a in node.names}
+        elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            try:
+                found[getattr(target, "id", "")] = ast.literal_eval(node.value)
+            except ValueError:
+                found[getattr(target, "id", "")] = COMPUTED
+    return found
+
+
+class _Computed:
+    def __repr__(self) -> str:
+        return "a computed value"
+
+
+COMPUTED = _Computed()  # in place of a constant's value
+
+
+@functools.cache
+def schema(name: str) -> Config:
+    """Return a file of `workflow/schemas/`."""
+    return YAML(typ="safe", pure=True).load(SCHEMAS / f"{name}.yaml")

@@ -1,0 +1,34 @@
+"""Denoises the test images of one noise setting with a classical method."""
+
+import importlib
+import json
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.job import run
+from results.denoising import denoise_test_images, write_cost
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+
+def main(snakemake: "snakemake") -> None:
+    params, wildcards = snakemake.params, snakemake.wildcards
+    settings = dict(params.settings)
+    if tuning := snakemake.input.get("tuning"):
+        best, *_ = json.loads(Path(tuning).read_text(encoding="utf-8"))
+        settings |= best["settings"]
+    plugin = importlib.import_module(f"methods.{params.plugin}")
+    denoise = partial(plugin.denoise, noise=params.noise, settings=settings)
+    milliseconds = denoise_test_images(
+        denoise,
+        snakemake.input.noisy,
+        snakemake.output.images,
+        params.noise if params.inversion else None,
+    )
+    write_cost(snakemake.output.cost, wildcards.noise, wildcards.method, milliseconds, {})
+
+
+if __name__ == "__main__":
+    run(main, snakemake)
