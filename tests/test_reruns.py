@@ -39,7 +39,8 @@ def chain(noises: Iterable[str], methods: Iterable[str]) -> Jobs:
     trained = [method for method in methods if method in TRAINED]
     return {
         *jobs("train_denoiser", noises, trained),
-        *jobs("denoise_images", noises, methods),
+        *jobs("apply_network", noises, trained),
+        *jobs("filter_images", noises, set(methods) - set(trained)),
         *jobs("score_images", noises, methods),
         *jobs("plot_examples", noises),
     }
@@ -272,15 +273,82 @@ def test_code_of_what_is_not_selected_runs_nothing(finished: Project, tmp_path: 
         "recipes/noise2noise.py",
         "distributions/speckle.py",
         "fetch_images.py",
-        "why.py",
     ):
         add(copy, file, "\nANSWER = 42\n")
     assert copy.planned() == set()
 
 
+def test_edits_of_the_engine_run_nothing(finished: Project, tmp_path: Path):
+    """However small the edits of other code are that run something."""
+    copy = finished.copied(tmp_path / "copy")
+    engine = copy.folder / "workflow/scripts/engine"
+    files = sorted(engine.glob("*.py"))
+    assert len(files) > 8
+    for path in files:
+        path.write_text(path.read_text() + "\nANSWER = 42\n")
+    tool = copy.folder / "workflow/tools/verify.py"
+    tool.write_text(tool.read_text() + "\nANSWER = 42\n")
+    assert copy.planned() == set()
+    add(copy, "results/scores.py", "\nANSWER = 42\n")
+    assert copy.planned()
+
+
+# Notes which module of the project's opens a file to write, or moves one to its place.
+WATCHER = """
+import sys
+from pathlib import Path
+
+def watch(event, arguments):
+    if event == "open" and isinstance(arguments[1], str) and set("wax+") & set(arguments[1]):
+        target = arguments[0]
+    elif event == "os.rename":
+        target = arguments[1]
+    else:
+        return
+    frame = sys._getframe()
+    while frame and "/workflow/scripts/" not in frame.f_code.co_filename:
+        frame = frame.f_back
+    if frame and isinstance(target, str | Path):
+        room = Path(frame.f_code.co_filename).parent.name
+        busy.append(f"{room}\\t{target}\\n")
+
+def write_down():
+    import os
+    with open(os.environ["WATCHED"], "a") as file:
+        file.writelines(list(busy))
+
+busy = []
+if "snakemake" in sys.orig_argv[-1] or ".snakemake/scripts" in " ".join(sys.orig_argv):
+    import atexit
+    sys.addaudithook(watch)
+    atexit.register(write_down)
+"""
+
+
+def test_the_engine_writes_no_output_of_a_rule(project: Project, tmp_path: Path):
+    """Else what it does would be part of results, and its code had to count."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/sitecustomize.py").write_text(WATCHER)
+    watched = tmp_path / "watched"
+    project.succeed(
+        *("--config", f"select={{noise: [{POISSON}]}}"),
+        PYTHONPATH=str(tmp_path / "site"),
+        WATCHED=str(watched),
+    )
+    written: dict[str, set[str]] = {}
+    for line in watched.read_text().splitlines():
+        room, target = line.split("\t")
+        written.setdefault(room, set()).add(target)
+    records = [record for _, record in read_records([project.folder])]
+    outputs = {path for record in records for path in record["outputs"]}
+    assert outputs <= set().union(*written.values())  # the watcher sees each of them
+    assert written["engine"]  # logs and records
+    assert not written["engine"] & outputs
+
+
 def test_expected_jobs_are_what_they_should_be(finished: Project):
     """The records, from which the tests above take what to expect, against a list by hand."""
-    median = jobs("denoise_images", TWO_NOISES, ["median"])
+    median = jobs("filter_images", TWO_NOISES, ["median"])
     median |= jobs("score_images", TWO_NOISES, ["median"])
     assert reached_by(finished, "methods/median.py") == (
         median | FIGURES | COMPARED | {("make_table",)}
@@ -580,7 +648,7 @@ def test_other_reasons_are_explained_as_well(finished: Project, tmp_path: Path):
 def test_causes_are_explained_before_what_follows(finished: Project):
     text = finished.script("why.py", "--config", "seed=7").stdout
     places = [
-        text.index(f"\n{rule}") for rule in ("train_denoiser", "denoise_images", "plot_compute")
+        text.index(f"\n{rule}") for rule in ("train_denoiser", "apply_network", "plot_compute")
     ]
     assert places == sorted(places)
     assert text.startswith("augment_images\n")
