@@ -215,7 +215,7 @@ def add(project: Project, file: str, text: str) -> None:
 
 
 def reached_by(project: Project, file: str) -> Jobs:
-    """Return which jobs ran a file, and all that took what they made: from the records of the jobs."""
+    """Return from the records which jobs ran a file, and all that took what they made."""
     records = {job_of(path): record for path, record in read_records([project.folder])}
     changed = {job for job, record in records.items() if file in record["params"]["code"]}
     assert changed, f"no job runs {file}: the comparison says nothing"
@@ -228,7 +228,7 @@ def reached_by(project: Project, file: str) -> Jobs:
 
 
 def job_of(record: Path) -> tuple[str, ...]:
-    """Return a job as `Project.planned` has it: its record lies in `provenance/RULE/NOISE/METHOD.json`."""
+    """Return a job as `Project.planned` has it, from `.../provenance/RULE/NOISE/METHOD.json`."""
     parts = record.with_suffix("").parts
     job = parts[parts.index("provenance") + 1 :]
     return tuple(part for part in job if not part.endswith("px"))  # the size of the images
@@ -295,7 +295,7 @@ def test_edits_of_the_engine_run_nothing(finished: Project, tmp_path: Path):
 
 # Notes which module of the project's opens a file to write, or moves one to its place.
 WATCHER = """
-import sys
+import atexit, os, sys
 from pathlib import Path
 
 def watch(event, arguments):
@@ -306,20 +306,24 @@ def watch(event, arguments):
     else:
         return
     frame = sys._getframe()
-    while frame and "/workflow/scripts/" not in frame.f_code.co_filename:
+    while frame and not ours(frame.f_code.co_filename):
         frame = frame.f_back
     if frame and isinstance(target, str | Path):
         room = Path(frame.f_code.co_filename).parent.name
         busy.append(f"{room}\\t{target}\\n")
 
+def ours(file):
+    # Not what writes for others, but whoever calls it. Snakemake runs a copy of a script.
+    return ("/workflow/scripts/" in file or ".snakemake/scripts/" in file) and (
+        "/workflow/scripts/files/" not in file
+    )
+
 def write_down():
-    import os
     with open(os.environ["WATCHED"], "a") as file:
         file.writelines(list(busy))
 
 busy = []
-if "snakemake" in sys.orig_argv[-1] or ".snakemake/scripts" in " ".join(sys.orig_argv):
-    import atexit
+if ".snakemake/scripts" in " ".join(sys.orig_argv):
     sys.addaudithook(watch)
     atexit.register(write_down)
 """

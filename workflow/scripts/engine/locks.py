@@ -57,7 +57,7 @@ def announce(folder: Path, *, stay: bool) -> None:
 
 
 def _clear(locks: list[Path], alive: IO[str]) -> bool:
-    """Delete locks, unless `alive` says that another machine has left them; say whether none is left."""
+    """Delete locks, unless another machine has left them; return whether none is left."""
     alive.seek(0)
     left_by = alive.read().splitlines()
     if locks and left_by and not set(left_by) & set(_machine()):
@@ -75,7 +75,7 @@ def _clear(locks: list[Path], alive: IO[str]) -> bool:
 def _machine() -> list[str]:
     """Return what this machine is known by: its name, and since when its system runs.
 
-    The first stays when it is started anew; the second is the same in all of its containers.
+    The first stays when it is restarted; the second is the same in all of its containers.
     """
     names = [socket.gethostname()]
     with contextlib.suppress(OSError):
@@ -86,14 +86,14 @@ def _machine() -> list[str]:
 def end_with_owner() -> None:
     """End this job when the Snakemake process that started it is gone.
 
-    Else it would go on after a kill, and write what the next run's job for the same files writes.
+    Else it would survive a kill, and write the same files as a job of the next run.
     """
     if owner := int(os.environ.get(OWNER, "0")):
         end_with(owner)
 
 
 def end_with(process: int, every: float = 0.5) -> None:
-    """End this process, wherever it is, when another one is gone; looked after `every` so many seconds."""
+    """End this process when another one is gone; look every `every` seconds."""
 
     def watch() -> None:
         while _is_alive(process):

@@ -6,7 +6,7 @@ import sys
 
 from engine.digests import SCRIPTS, imported_names
 
-# NumPy's next random numbers are as good as those that were drawn, and would train everything anew.
+# Its next random numbers are as good as the last ones, but would train everything again.
 NOT_COUNTED = {"numpy"}
 
 

@@ -1,7 +1,7 @@
 """What a job made and of what, in a record beside its log.
 
-Snakemake plans by what it recorded itself; these records serve people: `verify.py` compares files
-with their digests, and `why.py` says which setting or which code is another one now.
+Snakemake plans by its own records. These serve people: `verify.py` compares files with their
+digests, and `why.py` says which setting or which code has changed.
 """
 
 import datetime
@@ -20,7 +20,7 @@ KEYS = {"rule", "made", "options", "target", "outputs", "inputs", "params"}
 
 
 def record_path(log: str | Path) -> Path:
-    """Return where the record of a job is whose log is `log`: in `provenance/` in place of `logs/`."""
+    """Return the path of a job's record: that of its log, in `provenance/` in place of `logs/`."""
     parts = Path(log).with_suffix(".json").parts
     return Path(*(RECORDS if part == LOGS else part for part in parts))
 
@@ -28,9 +28,9 @@ def record_path(log: str | Path) -> Path:
 def write_record(snakemake: "Snakemake") -> None:
     """Write the record of a job that has made its outputs.
 
-    `outputs` has a digest for each file by path (of a folder, for each file in it), `inputs` the paths, and
-    `params` what Snakemake handed over, digests of the code among it. `options`, those of Snakemake that
-    matter, and `target` tell how to make the outputs again.
+    `outputs` has a digest for each file by path (of a folder, for each file in it), `inputs` the
+    paths, and `params` what Snakemake handed over, digests of the code among it. `options` of
+    Snakemake and `target` tell how to make the outputs again.
     """
     record = {
         "rule": snakemake.rule,
