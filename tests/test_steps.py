@@ -360,7 +360,9 @@ from pathlib import Path
 
 def local():
     files = {name: getattr(m, "__file__", None) or "/" for name, m in sys.modules.items()}
-    return {n: Path(f).relative_to(Path.cwd()).as_posix() for n, f in files.items() if Path.cwd() in Path(f).parents}
+    paths = {name: Path(file) for name, file in files.items()}
+    ours = {n: p.relative_to(Path.cwd()) for n, p in paths.items() if Path.cwd() in p.parents}
+    return {n: p.as_posix() for n, p in ours.items() if p.parts[0] != "engine"}
 
 found = {}
 for script in sys.argv[1:]:
@@ -393,7 +395,7 @@ HEAVY = {"matplotlib", "pandas", "scipy", "skimage", "torch"}
     [
         ("split_images", set()),
         ("corrupt_images", set()),
-        ("denoise_images", set()),
+        ("filter_images", set()),
         ("score_images", {"scipy", "skimage"}),
         ("augment_images", {"scipy", "skimage"}),
         ("resize_images", {"scipy", "skimage"}),

@@ -11,7 +11,7 @@ NOT_COUNTED = {"numpy"}
 
 
 def package_versions(*files: str) -> dict[str, str | None]:
-    """Return the versions of the packages that Python files import, or local modules that they reach.
+    """Return the versions of the packages that files, or local modules that they reach, import.
 
     Patch releases don't count, nor does the standard library.
 
