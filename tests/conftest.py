@@ -1,5 +1,6 @@
 """What several tests need: the project copied to a fresh folder, and the real images."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,15 +10,28 @@ from pathlib import Path
 # Jobs of the workflow say how many threads they take; tests take one.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import numpy as np
 import pytest
 import torch
 import yaml
-
-from why import planned
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]
-SHOWN = ["noise", "method", "part"]  # wildcards that tell jobs apart
+# Prints the jobs of Snakemake's plan: rule, and the wildcards that tell jobs apart.
+PLANNED = """
+import json, sys
+
+sys.path.insert(0, "workflow/tools")
+from why import plan, planned
+
+def shown(dag):
+    for job in planned(dag):
+        values = map(job.wildcards_dict.get, ["noise", "method", "part"])
+        yield [job.rule.name, *filter(None, values)]
+
+print(json.dumps(plan(sys.argv[1:], lambda dag: list(shown(dag)))))
+"""
 PARTS = [
     "Snakefile",
     "config.yaml",
@@ -98,7 +112,7 @@ class Project:
         return self.run(*SNAKEMAKE, "--cores", str(cores), *arguments, **environment)
 
     def make(self, *arguments: str) -> subprocess.CompletedProcess:
-        """Run a target of the Makefile, with the tests' own interpreter, which is installed already."""
+        """Run a target of the Makefile with the tests' own interpreter, which has all packages."""
         own = ["--old-file=.venv/run", f"BIN={Path(sys.executable).parent}"]
         return self.run("make", f"--makefile={ROOT / 'Makefile'}", *own, *arguments)
 
@@ -112,12 +126,15 @@ class Project:
         return done.stdout
 
     def planned(self, *arguments: str, **environment: str) -> set[tuple[str, ...]]:
-        """Return the planned jobs: rule, and the values of `noise`, `method`, `part` if it has them."""
-        text = self.succeed("--dry-run", *arguments, **environment)
-        return {
-            (job.rule, *(job.wildcards[name] for name in SHOWN if name in job.wildcards))
-            for job in planned(text)
-        }
+        """Return the planned jobs: rule, and the values of `noise`, `method`, `part`, if any."""
+        done = self.run(sys.executable, "-c", PLANNED, *arguments, **environment)
+        assert done.returncode == 0, done.stdout
+        return set(map(tuple, json.loads(done.stdout)))
+
+    def append(self, file: str, text: str) -> None:
+        """Add code to a file, whose path is relative to `workflow/scripts/`."""
+        with (self.folder / "workflow/scripts" / file).open("a") as stream:
+            stream.write(text)
 
     def edit_config(self, change, name: str = "config.yaml") -> None:
         """Apply the function `change` to the configuration file's content."""
@@ -148,7 +165,7 @@ def project(tmp_path: Path) -> Project:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A copy of the project with a tiny configuration that was run to the end. Not to be changed."""
+    """A copy of the project, run to the end with a tiny configuration. Not to be changed."""
     project = Project(tmp_path_factory.mktemp("finished"))
     project.edit_config(tiny)
     project.edit_config(lambda config: config.update(select={"noise": TWO_NOISES}))
@@ -157,3 +174,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 TWO_NOISES = ["gaussian_0.1_0_1", "poisson_0.2_1"]
+
+
+def own_images(folder: Path, count: int = 8) -> Path:
+    """Return a folder of images, of noise, made in it."""
+    images = folder / "films"
+    images.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        pixels = rng.integers(0, 256, (130, 140), dtype=np.uint8)
+        Image.fromarray(pixels).save(images / f"{number}.png")
+    return images

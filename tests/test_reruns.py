@@ -1,11 +1,8 @@
-"""A change makes run again what depends on it, and nothing else; what is damaged is found."""
+"""A change makes run again what depends on it, and nothing else."""
 
 import importlib.metadata
-import json
 import os
-import shlex
 import shutil
-import sys
 import time
 from collections.abc import Iterable
 from itertools import product
@@ -13,11 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from conftest import SNAKEMAKE, TWO_NOISES, Project
+from conftest import TWO_NOISES, Project, own_images
 from engine.records import read_records
-from manifest import make_manifest
 
 pytestmark = pytest.mark.slow
 
@@ -167,17 +162,6 @@ def test_nothing_runs_in_a_fresh_clone_with_copied_results(finished: Project, tm
     assert clone.planned() == set()
 
 
-def own_images(folder: Path, count: int = 8) -> Path:
-    """Return a folder of images, of noise, made in it."""
-    images = folder / "films"
-    images.mkdir()
-    rng = np.random.default_rng(0)
-    for number in range(count):
-        pixels = rng.integers(0, 256, (130, 140), dtype=np.uint8)
-        Image.fromarray(pixels).save(images / f"{number}.png")
-    return images
-
-
 def test_nothing_runs_in_a_copy_with_images_of_one_s_own(project: Project, tmp_path: Path):
     """A folder has no content that could be compared; its date is another one in a copy."""
     images = own_images(tmp_path)
@@ -207,11 +191,6 @@ def test_nothing_runs_in_a_copy_with_images_of_one_s_own(project: Project, tmp_p
 
 
 # ----------------------------------------------------------------------------------------- code
-
-
-def add(project: Project, file: str, text: str) -> None:
-    path = project.folder / "workflow/scripts" / file
-    path.write_text(path.read_text() + text)
 
 
 def reached_by(project: Project, file: str) -> Jobs:
@@ -261,7 +240,7 @@ def test_comments_and_docstrings_run_nothing(finished: Project, tmp_path: Path):
 def test_changed_code_runs_the_jobs_that_reach_it(finished: Project, tmp_path: Path, file: str):
     copy = finished.copied(tmp_path / "copy")
     expected = reached_by(copy, file)
-    add(copy, file, "\nANSWER = 42\n")
+    copy.append(file, "\nANSWER = 42\n")
     assert copy.planned() == expected
 
 
@@ -274,7 +253,7 @@ def test_code_of_what_is_not_selected_runs_nothing(finished: Project, tmp_path: 
         "distributions/speckle.py",
         "fetch_images.py",
     ):
-        add(copy, file, "\nANSWER = 42\n")
+        copy.append(file, "\nANSWER = 42\n")
     assert copy.planned() == set()
 
 
@@ -421,7 +400,7 @@ def test_a_run_without_trained_methods_needs_no_torch(project: Project):
     project.succeed(*arguments, PYTHONPATH=path)
 
 
-# ------------------------------------------------------------------------------ lost and altered
+# ------------------------------------------------------------------------------ lost
 
 
 def test_a_deleted_result_is_made_again(finished: Project, tmp_path: Path):
@@ -451,223 +430,3 @@ def test_a_deleted_intermediate_is_made_again_when_it_is_needed(finished: Projec
     assert copy.planned("--config", budget) == (
         {("corrupt_images", POISSON, "train")} | chain(TWO_NOISES, ["autoencoder"]) | COLLECTED
     )
-
-
-def test_altered_and_missing_files_are_named_with_what_makes_them_again(
-    finished: Project, tmp_path: Path
-):
-    copy = finished.copied(tmp_path / "copy")
-    done = copy.script("verify.py")
-    assert done.returncode == 0, done.stdout
-    assert "files are as they were made" in done.stdout
-
-    altered = copy.folder / f"results/phantom/denoised/{POISSON}/median.npy"
-    missing = copy.folder / "resources/datasets/phantom/16px/train.npy"
-    original = {path: path.read_bytes() for path in (altered, missing)}
-    date = altered.stat().st_mtime_ns
-    altered.write_bytes(original[altered][:-1] + bytes([original[altered][-1] ^ 1]))  # one bit
-    os.utime(altered, ns=(date, date))  # as a bad disk does
-    missing.unlink()
-    assert copy.planned() == set()  # Snakemake notices nothing
-    done = copy.script("verify.py")
-    assert done.returncode == 1
-    assert f"{altered.relative_to(copy.folder)} was altered since it was made" in done.stdout
-    assert f"{missing.relative_to(copy.folder)} is missing" in done.stdout
-    assert "2 of " in done.stdout
-
-    commands = [
-        line.partition("again: ")[2] for line in done.stdout.splitlines() if "again: " in line
-    ]
-    assert len(commands) == 2
-    for command in commands:
-        first, *arguments = shlex.split(command)
-        assert first == "snakemake"
-        done = copy.run(*SNAKEMAKE, *arguments)
-        assert done.returncode == 0, done.stdout
-    assert {path: path.read_bytes() for path in original} == original
-    assert copy.script("verify.py").returncode == 0
-    assert copy.planned() == COMPARED  # denoising took another time, which they show
-
-
-def test_the_command_has_the_options_of_the_run(finished: Project, tmp_path: Path):
-    copy = finished.copied(tmp_path / "copy")
-    (copy.folder / "my settings.yaml").write_text("image_size: 24\n")
-    copy.succeed(
-        "--configfile",
-        "my settings.yaml",
-        "--config",
-        "run=other",
-        f"select={{noise: [{POISSON}], methods: [median]}}",
-        'methods={median: {label: "Tukey\'s"}}',
-    )
-    target = copy.folder / "results/other/table.md"
-    right = target.read_bytes()
-    target.write_text("nonsense")
-    lines = copy.script("verify.py", "results/other").stdout.splitlines()
-    command = next(line for line in lines if "again: " in line).partition("again: ")[2]
-    done = copy.run(*SNAKEMAKE, *shlex.split(command)[1:])
-    assert done.returncode == 0, done.stdout
-    assert target.read_bytes() == right
-
-
-def test_damaged_records_are_named(finished: Project, tmp_path: Path):
-    copy = finished.copied(tmp_path / "copy")
-    record = copy.folder / "results/phantom/provenance/make_table.json"
-    record.write_text(record.read_text()[:-30])
-    done = copy.script("verify.py")
-    assert done.returncode == 1
-    assert "provenance/make_table.json can't be read" in done.stdout
-    assert "Traceback" not in done.stdout
-    done = copy.script("why.py", "--config", "methods={median: {label: middle}}")
-    assert done.returncode == 0, done.stdout
-    assert "make_table\n" in done.stdout
-
-
-def test_without_records_nothing_is_called_verified(project: Project):
-    done = project.script("verify.py")
-    assert done.returncode == 1
-    assert "nothing is recorded" in done.stdout
-
-
-def test_records_say_what_was_made_of_what(finished: Project):
-    path = finished.folder / f"results/phantom/provenance/train_denoiser/{POISSON}/autoencoder.json"
-    record = json.loads(path.read_text())
-    assert record["rule"] == "train_denoiser"
-    assert record["inputs"] == [
-        "results/phantom/clean/train.npy",
-        f"results/phantom/noisy/{POISSON}/train.npy",
-    ]
-    assert record["params"]["settings"]["training"]["steps"] == 6
-    code = record["params"]["code"]
-    assert {"train_denoiser.py", "recipes/published.py", "noise/seeds.py"} <= code.keys()
-
-
-def test_files_without_a_record_are_named(finished: Project, tmp_path: Path):
-    copy = finished.copied(tmp_path / "copy")
-    results = copy.folder / "results/phantom"
-    (results / "provenance/make_table.json").unlink()
-    (results / "logs/more.log").touch()
-    (results / "models/benchmarks").mkdir()
-    (results / "models/benchmarks/logs.pt").touch()  # not in a folder of logs
-    done = copy.script("verify.py")
-    assert done.returncode == 1
-    assert "results/phantom: table.csv, table.html, table.md: no record" in done.stdout
-    assert "results/phantom/models/benchmarks: logs.pt: no record" in done.stdout
-    assert "more.log" not in done.stdout
-    assert done.stdout.endswith("\n4 files have no record\n")
-
-
-def test_a_data_set_that_was_rendered_and_is_now_read_is_verified(project: Project, tmp_path: Path):
-    """Two rules have made the same file: what the later one recorded counts."""
-    target = "resources/datasets/phantom/16px/train.npy"
-    project.succeed(target)
-    images = own_images(tmp_path)
-    project.edit_config(
-        lambda config: config["datasets"].update(phantom={"sources": [str(images)], "train": 6})
-    )
-    project.succeed(target)
-    done = project.script("verify.py")
-    assert done.returncode == 0, done.stdout
-
-
-def test_a_run_in_another_directory(project: Project, tmp_path: Path):
-    """With `--directory` results are elsewhere; files that come with the project are found."""
-    images = own_images(tmp_path)
-    make_manifest(images, project.folder / "resources/mine.csv")
-    mine = {"sources": [str(images)], "train": 6, "manifest": "resources/mine.csv"}
-    project.edit_config(lambda config: config["datasets"].update(mine=mine))
-    elsewhere = tmp_path / "else where"
-    elsewhere.mkdir()
-    there = ["--directory", str(elsewhere)]
-    project.planned(*there, "--config", "dataset=isbi2015")  # its published numbers are found
-    arguments = [
-        *there,
-        "--config",
-        "dataset=mine",
-        f"select={{noise: [{POISSON}], methods: [median]}}",
-    ]
-    project.succeed(*arguments)
-    assert not (project.folder / "results").exists()
-    assert project.planned(*arguments) == set()
-    table = elsewhere / "results/mine/table.md"
-    right = table.read_bytes()
-
-    done = project.script("why.py", *arguments[:2], "--config", *arguments[3:], "seed=7")
-    assert "because seed: 2015 became 7" in done.stdout
-
-    table.write_text("nonsense")
-    verify = [sys.executable, str(project.folder / "workflow/tools/verify.py")]
-    done = Project.at(elsewhere).run(*verify)
-    assert "table.md was altered" in done.stdout
-    command = next(line for line in done.stdout.splitlines() if "again: " in line)
-    done = project.run(*SNAKEMAKE, *shlex.split(command.partition("again: ")[2])[1:])
-    assert done.returncode == 0, done.stdout
-    assert table.read_bytes() == right
-    assert Project.at(elsewhere).run(*verify).returncode == 0
-
-
-# ----------------------------------------------------------------------------------- explanation
-
-REASONS = {
-    "noise={poisson_0.2_1: {lambda: 2}}": "noise.lambda: 1 became 2",
-    "methods={median: {size: 5}}": "settings.size: 3 became 5",
-    "methods={autoencoder: {training: {steps: 7}}}": "settings.training.steps: 6 became 7",
-    "seed=7": "seed: 2015 became 7",
-    "datasets={phantom: {train: 7}}": "train: 6 became 7",
-    "methods={median: {label: middle}}": "labels.median: median became middle",
-    'methods={median: {label: "a; b: c, d"}}': "labels.median: median became a; b: c, d",
-    f"select={{noise: [{GAUSSIAN}]}}": f"noise.{POISSON} is no longer given",
-    f"select={{noise: [{POISSON}, {GAUSSIAN}]}}": "noise: in another order",
-}
-
-
-@pytest.mark.parametrize("setting", REASONS)
-def test_reasons_are_explained_in_words(finished: Project, setting: str):
-    done = finished.script("why.py", "--config", setting)
-    assert done.returncode == 0, done.stdout
-    assert f"    because {REASONS[setting]}\n" in done.stdout
-    assert done.stdout.count("jobs would run") == 1
-
-
-def test_other_reasons_are_explained_as_well(finished: Project, tmp_path: Path):
-    copy = finished.copied(tmp_path / "copy")
-    assert "nothing would run" in copy.script("why.py").stdout
-    assert copy.script("why.py", "--forcerun", "plot_compute").stdout == (
-        "plot_compute\n    because you forced it\n1 job would run\n"
-    )
-    add(copy, "files/tensors.py", "\nANSWER = 42\n")
-    (copy.folder / "results/phantom/table.md").unlink()
-    text = copy.script("why.py").stdout
-    assert "because the code that it runs changed (files/tensors.py)" in text
-    assert "because results/phantom/table.md is gone" in text
-    assert "because it needs what train_denoiser will make anew" in text
-    text = copy.script("why.py", "--config", "run=new").stdout
-    assert "because there is no results/new/table.md" in text
-    copy.edit_config(lambda config: config.update(sed=1))
-    done = copy.script("why.py")
-    assert done.returncode != 0
-    assert "sed: unknown key" in done.stdout
-
-
-def test_causes_are_explained_before_what_follows(finished: Project):
-    text = finished.script("why.py", "--config", "seed=7").stdout
-    places = [
-        text.index(f"\n{rule}") for rule in ("train_denoiser", "apply_network", "plot_compute")
-    ]
-    assert places == sorted(places)
-    assert text.startswith("augment_images\n")
-
-
-def test_a_plan_that_is_not_shown_is_not_called_empty(finished: Project):
-    done = finished.script("why.py", "-q", "--config", "seed=7")
-    assert done.returncode != 0
-    assert "leave out options that make it quiet" in done.stdout
-    assert "nothing would run" not in done.stdout
-
-
-@pytest.mark.parametrize("script", ["why.py", "verify.py"])
-def test_help_helps(script: str, project: Project):
-    done = project.script(script, "--help")
-    assert done.returncode == 0
-    assert len(done.stdout) > 100
-    assert sys.executable not in done.stdout

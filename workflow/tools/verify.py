@@ -1,6 +1,6 @@
 """Compare every result with the digest that was recorded when it was made.
 
-Names each file that is another one now, or is missing, and the command that makes it again. Snakemake
+Names each file that was altered or is missing, and the command that makes it again. Snakemake
 itself does not look into files that are older than what was made of them.
 """
 
@@ -18,26 +18,27 @@ from files.atomic import file_digest
 
 FEW = 3  # files that are named, of those without a record in a folder
 FOLDERS = [Path("results"), Path("resources/datasets")]
-# What a run leaves beside its results: logs, times, and what goes on after a kill.
+# What a run leaves beside its results: logs, times, and what it resumes from after a kill.
 NOT_RESULTS = {LOGS, RECORDS, "benchmarks", "checkpoints", "images.download"}
 
 
 def latest(records: dict[Path, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Return each recorded file's last record, by the file's path.
 
-    There are several when a file was made by another rule before: a data set was rendered and is now read.
+    A file has several when another rule made it before: a data set was rendered and is now read.
     """
     in_order = sorted(filter(None, records.values()), key=lambda record: record["made"])
     return {file: record for record in in_order for file in record["outputs"]}
 
 
 def problems(records: dict[Path, dict[str, Any]]) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with the files of some records, and for each the command that mends it."""
+    """Yield what is wrong with each file of some records, and the command that makes it again."""
     for path, record in records.items():
         if not record:
             yield f"{path} can't be read: this record is damaged", ""
     for name, record in latest(records).items():
-        command = rebuilding(record["target"], record["options"])
+        run = ["snakemake", "--cores", "all", *record["options"], "--force", "--"]
+        command = shlex.join([*run, record["target"]])
         try:
             if file_digest(name) != record["outputs"][name]:
                 yield f"{name} was altered since it was made ({record['made']})", command
@@ -63,11 +64,6 @@ def kind_of(path: Path) -> str | None:
     return path.parts[depth] if len(path.parts) > depth else None
 
 
-def rebuilding(target: str, options: list[str]) -> str:
-    """Return the command that makes the outputs of a job again, and what has to be made anew for it."""
-    return shlex.join(["snakemake", "--cores", "all", *options, "--force", "--", target])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folders", type=Path, nargs="*", default=FOLDERS, help="default: all")
@@ -86,15 +82,13 @@ def main() -> None:
     unknown = unrecorded(folders, recorded)
     for folder, names in unknown.items():
         print(f"{folder}: {some(names, FEW)}: no record, so nobody can tell what was altered")
-    parts = []
+    wrong = sum(map(len, found.values()))
     if found:
-        parts.append(
-            f"{sum(map(len, found.values()))} of {len(recorded)} files are not as they were made"
-        )
+        print(f"{wrong} of {len(recorded)} files are not as they were made")
     if unknown:
-        parts.append(f"{sum(map(len, unknown.values()))} files have no record")
-    if parts:
-        sys.exit("; ".join(parts))
+        print(f"{sum(map(len, unknown.values()))} files have no record")
+    if found or unknown:
+        sys.exit(1)
     print(f"all {len(recorded)} files are as they were made")
 
 
