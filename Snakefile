@@ -7,7 +7,7 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow" / "scripts"))
-from training.checkpoints import forget
+from files.atomic import forget
 from engine.configuration import (
     applies,
     check_arguments,
@@ -26,9 +26,8 @@ from engine.configuration import (
     usable,
     uses_of,
 )
-from training.devices import wants_gpu
 from engine.job import GO_ON
-from engine.machine import package_versions
+from engine.machine import package_versions, wants_gpu
 from engine.locks import begin
 from engine.digests import source_digests
 
