@@ -28,8 +28,8 @@ from noise.models import corrupt
 from noise.seeds import digest, generator
 from recipes.published import BETAS, EPSILON, Published
 from score_images import scores
-from training.loop import Recipe, apply, keep_freed_memory
-from training.processor import Processor, chosen_processor
+from training.processor import Processor, chosen_processor, keep_freed_memory
+from training.recipe import Recipe
 from training_steps import Keras
 
 CONFIG = yaml.safe_load((Path(__file__).resolve().parents[1] / "config.yaml").read_text())
@@ -122,9 +122,9 @@ def trained_by_us(
         if step % EVERY == EVERY - 1:
             progress.advance(EVERY)
     plain = Processor(recipe.processor.device)
-    last = apply(recipe.network, noisy, plain)
+    last = plain.evaluated(recipe.network, noisy).cpu().numpy()
     recipe.network.load_state_dict(recipe.kept())
-    best = apply(recipe.network, noisy, plain)
+    best = plain.evaluated(recipe.network, noisy).cpu().numpy()
     return recipe.summed_error.item() / count, last, best
 
 
@@ -132,7 +132,7 @@ def trained_by_keras(
     recipe: Recipe, data: dict[str, np.ndarray], arguments: argparse.Namespace, name: str
 ) -> tuple[float, np.ndarray]:
     """The same with Keras, from the recipe's weights and in its order."""
-    training = slice(0, recipe.training)
+    training = slice(0, recipe.train_count)
     keras = Keras(
         arguments.keras,
         recipe,
@@ -175,7 +175,7 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return results
 
 
-def shown(results: list[dict[str, Any]]) -> str:
+def table(results: list[dict[str, Any]]) -> str:
     """Return tables: a row a noise setting and seed, a column a way; their means and their spread."""
     table, parts = pd.DataFrame(results), []
     for value, title in (("ssim", "last model"), ("ssim_of_best", "best validation loss")):
@@ -203,7 +203,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--keras", metavar="PYTHON", help="interpreter with TensorFlow")
-    print(shown(measure(parser.parse_args())))
+    print(table(measure(parser.parse_args())))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from recipes.noise2void import Noise2Void, with_hidden_pixels
 from recipes.supervised import Supervised, flipped, rate_at, structural_similarity
 from score_images import scores
 from train_denoiser import recipe_class
-from training.loop import apply, train
+from training.loop import train
 from training.processor import Processor
 
 GAUSSIAN = {"distribution": "gaussian", "factor": 0.2, "mean": 1, "std": 1}
@@ -75,7 +75,7 @@ def test_each_trained_denoiser_improves_on_its_input(tmp_path, plugin, settings,
     network = trained(tmp_path, plugin, settings, noise, steps)
     clean = smooth_images(8, name="test")
     noisy = corrupt(clean, noise, draw("test"))
-    denoised = apply(network, noisy, CPU)
+    denoised = CPU.evaluated(network, noisy).numpy()
     if inversion:
         denoised = clip_inversion(noise)(denoised)
     before, after = scores(clean, noisy), scores(clean, denoised)
@@ -366,7 +366,7 @@ def test_interrupted_training_ends_bit_identical(
     caplog.set_level("INFO")
     resumed = recipe_of(kind, network=build(), processor=processor)
     rest = train(resumed, checkpoint=tmp_path / "c.pt", identity="test", name="test")
-    assert "goes on after step 5" in caplog.text
+    assert "resumes after step 5" in caplog.text
     assert rest.history == done.history
     assert rest.images == done.images == 48
     kept = whole.kept()

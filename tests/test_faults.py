@@ -159,7 +159,7 @@ def test_killed_training_goes_on_and_ends_bit_identical(finished: Project, tmp_p
     killed.succeed(*arguments)
     for method in ("autoencoder", "unet"):
         log = (results / f"logs/train_denoiser/{POISSON}/{method}.log").read_text()
-        assert "goes on after step " in log
+        assert "resumes after step " in log
     assert_same(killed, whole)
     assert not list((results / "checkpoints").rglob("*.pt"))
 
@@ -180,7 +180,7 @@ def test_a_training_that_is_killed_at_its_very_end_does_no_step_again(
     history.unlink()
     copy.succeed(*arguments)
     log = results / f"logs/train_denoiser/{POISSON}/autoencoder.log"
-    assert "goes on after step 400 from its checkpoint" in log.read_text()
+    assert "resumes after step 400 from its checkpoint" in log.read_text()
 
 
 def training_run(project: Project) -> Run:

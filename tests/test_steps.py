@@ -17,6 +17,7 @@ from augment_images import augmented
 from engine import digests as module
 from engine.digests import digests_of, source_digests
 from engine.job import InputError, check_code
+from engine.machine import wants_gpu
 from files.atomic import replacing
 from files.split import ids_of
 from files.tables import read_table, write_table
@@ -27,7 +28,7 @@ from paste import pasted
 from plot_examples import fixed_examples
 from score_images import scores
 from split_images import parts
-from training.devices import torch_device, wants_gpu
+from training.devices import torch_device
 
 SCRIPTS = Path(module.__file__).parents[1]
 IMAGES = generator(1, "images").random((3, 20, 24))
@@ -288,9 +289,9 @@ def test_digests_are_the_same_in_another_version_of_python(version):
 
 def test_gpu_is_wanted_where_one_is_and_torch_can_use_it(monkeypatch, tmp_path):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr("training.devices.Path.glob", lambda *_: iter(["nvidia0"]))
+    monkeypatch.setattr("engine.machine.Path.glob", lambda *_: iter(["nvidia0"]))
     monkeypatch.setattr(
-        "training.devices.importlib.util.find_spec",
+        "engine.machine.importlib.util.find_spec",
         lambda name: SimpleNamespace(origin=str(tmp_path / "__init__.py")),
     )
     for cuda, wanted in (("None", False), ("'13.0'", True)):
@@ -423,7 +424,7 @@ def test_scoring_does_not_import_statistics():
 
 
 def test_planning_does_not_import_torch():
-    code = "import sys; from training.devices import wants_gpu; wants_gpu('auto'); sys.exit('torch' in sys.modules)"
+    code = "import sys; from engine.machine import wants_gpu; wants_gpu('auto'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, check=False).returncode == 0
 
 

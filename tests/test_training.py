@@ -13,11 +13,11 @@ from torch.nn import functional
 
 from conftest import PROCESSORS
 from engine.job import InputError
+from files.atomic import copies, forget
 from methods.autoencoder import AutoEncoder, build_network
 from recipes.published import Published
 from train_denoiser import training_identity
-from training.checkpoints import copies, forget
-from training.loop import CHECKPOINT_SECONDS, apply, train
+from training.loop import CHECKPOINT_SECONDS, train
 from training.processor import Processor
 
 
@@ -257,7 +257,7 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch, 
     again, rest = run_training(tmp_path, steps=27)
     assert "checkpoint.pt can't be read" in caplog.text
     assert "the checkpoint before it is used" in caplog.text
-    assert "goes on after step 12" in caplog.text  # 13 steps were done
+    assert "resumes after step 12" in caplog.text  # 13 steps were done
     assert rest == history
     assert all(torch.equal(whole[key], again[key]) for key in whole)
 
@@ -283,7 +283,7 @@ def test_training_that_was_stopped_after_its_last_step_does_none_again(tmp_path,
         raise AssertionError("a step is done again")
 
     again, rest = run_training(tmp_path, steps=27, shuffled=shuffled)
-    assert "goes on after step 27" in caplog.text
+    assert "resumes after step 27" in caplog.text
     assert rest == history
     assert all(torch.equal(whole[key], again[key]) for key in whole)
 
@@ -336,7 +336,7 @@ def test_best_model_is_kept_on_request(tmp_path):
     network = build_network({"tail": [4]}, {})
     network.load_state_dict(best)
     clean, noisy = (images[20:] for images in training_pairs())
-    error = apply(network, noisy, CPU) - clean
+    error = CPU.evaluated(network, noisy).numpy() - clean
     assert np.square(error).mean() == pytest.approx(min(losses), rel=1e-5)
 
 

@@ -14,10 +14,9 @@ from engine.configuration import configured, options_of
 from engine.digests import source_digests
 from engine.job import RESUME
 from engine.locks import begin
-from engine.machine import package_versions
+from engine.machine import package_versions, wants_gpu
 from engine.methods import methods_of
-from training.checkpoints import forget
-from training.devices import wants_gpu
+from files.atomic import forget
 
 begin(
     PROJECT,

@@ -14,8 +14,9 @@ from files.arrays import load_images
 from files.tables import write_table
 from files.tensors import save_tensors
 from noise.seeds import digest, generator
-from training.loop import Recipe, keep_freed_memory, train
-from training.processor import chosen_processor
+from training.loop import train
+from training.processor import chosen_processor, keep_freed_memory
+from training.recipe import Recipe
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -1,8 +1,12 @@
-"""The installed packages that results depend on, besides the project's own code."""
+"""What is installed here: packages that results depend on, and a GPU to plan with."""
 
 import functools
 import importlib.metadata
+import importlib.util
+import os
+import runpy
 import sys
+from pathlib import Path
 
 from engine.digests import SCRIPTS, imported_names
 
@@ -41,3 +45,20 @@ def _version(package: str) -> str | None:
 
 
 _packages = functools.cache(importlib.metadata.packages_distributions)
+
+
+def wants_gpu(device: str) -> bool:
+    """Say whether jobs with this `device` setting (auto, cpu, cuda) will run on a GPU.
+
+    For planning: looks for NVIDIA device files and for a torch built with CUDA, without the
+    seconds that importing torch takes.
+    """
+    if device != "auto":
+        return device == "cuda"
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1")
+    present = any(Path("/dev").glob("nvidia[0-9]*"))
+    spec = importlib.util.find_spec("torch")
+    if hidden or not present or spec is None or spec.origin is None:
+        return False
+    version = runpy.run_path(str(Path(spec.origin).with_name("version.py")))
+    return version.get("cuda") is not None

@@ -28,3 +28,15 @@ def file_digest(path: str | Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def copies(path: str | Path) -> list[Path]:
+    """Return the newest copy of a checkpoint, which is `path` itself, and the one before it."""
+    path = Path(path)
+    return [path, path.with_name(f".{path.stem}.before{path.suffix}")]
+
+
+def forget(path: str | Path) -> None:
+    """Delete both copies of a checkpoint, as far as they are there."""
+    for copy in copies(path):
+        copy.unlink(missing_ok=True)

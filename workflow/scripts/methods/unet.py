@@ -34,10 +34,10 @@ IMAGE_SIZE_MULTIPLE = 16
 
 def build_network(settings: Mapping[str, Any], noise: Noise) -> nn.Module:
     """Return the untrained network for one noise setting."""
-    return Denoiser(settings, noise)
+    return SymmetricUNet(settings, noise)
 
 
-class Denoiser(nn.Module):
+class SymmetricUNet(nn.Module):
     """Adds what a U-Net finds to the best linear guess of each pixel.
 
     Takes and returns images of shape (N, 1, H, W), values in [0, 1]. The U-Net sees the noisy image

@@ -17,7 +17,7 @@ from torch.nn.functional import softplus
 from engine.job import InputError
 from methods.unet import IMAGE_SIZE_MULTIPLE as IMAGE_SIZE_MULTIPLE
 from methods.unet import SETTINGS as SETTINGS
-from methods.unet import Denoiser
+from methods.unet import SymmetricUNet
 from noise.models import Noise
 
 RECIPE = "supervised"
@@ -40,10 +40,10 @@ def build_network(settings: Mapping[str, Any], noise: Noise) -> nn.Module:
             f"the lattice step takes a noise factor of {FINEST} or more, not {noise['factor']}; "
             "name the noise settings that it is for with `only`"
         )
-    return LatticeDenoiser(settings, noise)
+    return LatticeUNet(settings, noise)
 
 
-class LatticeDenoiser(Denoiser):
+class LatticeUNet(SymmetricUNet):
     """Estimates each pixel and how sure that is; answers with the mean of the lattice's candidates.
 
     The U-Net also sees where a pixel lies between two lattice points (as sine and cosine), which

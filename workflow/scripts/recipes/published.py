@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn.functional import mse_loss
 
-from training.loop import Recipe, State, applied, copied
+from training.recipe import Recipe, State
 
 DATA = "pairs"
 USES = ["clean images"]
@@ -29,8 +30,8 @@ class Published(Recipe):
 
     def __init__(self, *arguments: Any) -> None:  # noqa: ANN401
         super().__init__(*arguments)
-        self.training = int(len(self.images["noisy"]) * (1 - VALIDATION_SHARE))
-        self.steps_an_epoch = -(-self.training // self.batch)
+        self.train_count = int(len(self.images["noisy"]) * (1 - VALIDATION_SHARE))
+        self.steps_an_epoch = -(-self.train_count // self.batch)
         self.shuffled: tuple[int, np.ndarray] = (-1, np.empty(0))  # an epoch and its order
         self.best_loss, self.best_state = float("inf"), None
         self.optimizer = KerasAdam(self.network.parameters(), self.processor.device)
@@ -41,7 +42,7 @@ class Published(Recipe):
     def chosen(self, step: int) -> np.ndarray:
         epoch, within = divmod(step, self.steps_an_epoch)
         if self.shuffled[0] != epoch:
-            self.shuffled = epoch, self.draw("shuffle", epoch).permutation(self.training)
+            self.shuffled = epoch, self.draw("shuffle", epoch).permutation(self.train_count)
         return self.shuffled[1][within * self.batch : (within + 1) * self.batch]
 
     def learning_rate(self, step: int) -> float:
@@ -51,15 +52,15 @@ class Published(Recipe):
 
     def losses(self) -> tuple[torch.Tensor, torch.Tensor]:
         loss = mse_loss(
-            self.processor.output(self.network, self.shown("noisy")), self.shown("clean")
+            self.processor.output(self.network, self.batch_of("noisy")), self.batch_of("clean")
         )
         return loss, loss
 
     def validation_loss(self, step: int) -> float | None:
         if (step + 1) % self.steps_an_epoch and step + 1 < self.steps:
             return None
-        noisy, clean = (self.images[k][self.training :] for k in ("noisy", "clean"))
-        error = applied(self.network, noisy, self.processor) - clean
+        noisy, clean = (self.images[k][self.train_count :] for k in ("noisy", "clean"))
+        error = self.processor.evaluated(self.network, noisy) - clean
         loss = error.double().square().mean().item()
         if loss < self.best_loss:
             self.best_loss = loss
@@ -75,6 +76,11 @@ class Published(Recipe):
 
     def restore(self, state: State) -> None:
         self.best_loss, self.best_state = state["best_loss"], state["best_state"]
+
+
+def copied(network: nn.Module) -> State:
+    """Return a copy of the network's weights, on the CPU."""
+    return {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
 
 
 class KerasAdam(torch.optim.Optimizer):

@@ -14,7 +14,7 @@ from torch.nn.functional import mse_loss
 
 from noise.device_random import DeviceGenerator
 from noise.models import corrupt
-from training.loop import Recipe, State
+from training.recipe import Recipe, State
 
 DATA = "clean"
 USES = ["clean images", "noise model"]
@@ -79,7 +79,7 @@ class Supervised(Recipe):
 
     def pair(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return a step's inputs and targets, each of shape (batch, 1, H, W)."""
-        clean = flipped(self.shown("clean"), self.rng)
+        clean = flipped(self.batch_of("clean"), self.rng)
         return corrupt(clean, self.noise, self.rng), clean
 
     def loss(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -1,42 +1,16 @@
-"""Which processor a job runs on. Nothing here imports torch before it has to."""
+"""Which device a job runs on, and in which precision."""
 
-import importlib.util
-import os
-import runpy
-from pathlib import Path
-from typing import TYPE_CHECKING
+import torch
 
 from engine.job import InputError, log
 
-if TYPE_CHECKING:
-    import torch
 
-
-def wants_gpu(device: str) -> bool:
-    """Say whether jobs with this `device` setting (auto, cpu, cuda) will run on a GPU.
-
-    For planning: looks for NVIDIA device files and for a torch built with CUDA, without the
-    seconds that importing torch takes.
-    """
-    if device != "auto":
-        return device == "cuda"
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1")
-    present = any(Path("/dev").glob("nvidia[0-9]*"))
-    spec = importlib.util.find_spec("torch")
-    if hidden or not present or spec is None or spec.origin is None:
-        return False
-    version = runpy.run_path(str(Path(spec.origin).with_name("version.py")))
-    return version.get("cuda") is not None
-
-
-def torch_device(device: str) -> "torch.device":
+def torch_device(device: str) -> torch.device:
     """Return the torch device of a `device` setting, and make torch deterministic there.
 
     Raises:
         InputError: For `cuda` where torch finds no usable GPU.
     """
-    import torch
-
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError(
             "device: cuda, but torch finds no usable GPU "
@@ -51,13 +25,11 @@ def torch_device(device: str) -> "torch.device":
     return torch.device("cuda" if use_gpu else "cpu")
 
 
-def autocast_dtype(precision: str, device: "torch.device") -> "torch.dtype | None":
+def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
     """Return the dtype of a `precision` setting (auto, fp32, bf16), None for plain fp32.
 
     `auto` is bf16 where the hardware is made for it: elsewhere it is emulated and far slower.
     """
-    import torch
-
     if precision == "auto":
         if device.type == "cuda":
             fast = torch.cuda.get_device_capability(device) >= (8, 0)

@@ -9,7 +9,6 @@ from torch import nn
 from engine.job import InputError
 from files.tensors import load_tensors
 from training.devices import torch_device
-from training.loop import apply
 from training.processor import Processor
 
 
@@ -48,4 +47,4 @@ class Denoiser:
 
     def __call__(self, noisy: np.ndarray) -> np.ndarray:
         """Return what the network makes of images of shape (N, H, W), in single precision."""
-        return apply(self.network, noisy, self.processor)
+        return self.processor.evaluated(self.network, noisy).cpu().numpy()

@@ -1,151 +1,25 @@
-"""The training loop, which all recipes share: progress, history, checkpoints.
-
-What differs is a recipe, a file in `workflow/scripts/recipes/`: which images a step sees, the loss, the
-optimizer, and which weights are kept.
-"""
+"""The training loop, which all recipes share: progress, history, checkpoints."""
 
 import contextlib
-import ctypes
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
 
 from engine.job import MORE_MEMORY, InputError, Progress, log, out_of_memory
+from files.atomic import copies
 from files.tensors import load_tensors, save_tensors
-from noise.device_random import DeviceGenerator
-from noise.models import Noise
-from training.checkpoints import copies
-from training.processor import Processor
+from training.recipe import Recipe
 
 REPORT_STEPS = 20  # steps a line of the history stands for
 # Images are in [0, 1]: no image whatever has a larger squared error, unless it leaves that range, as what
 # an untrained network makes may.
 LARGEST_ERROR = 1.0
 CHECKPOINT_SECONDS = 30
-# Pixels that are evaluated at once: what the caches hold, what fills a GPU.
-EVALUATED = {"cpu": 16 * 128**2, "cuda": 128 * 128**2}
-
-State = dict[str, Any]
-Draw = Callable[..., np.random.Generator]
-
-
-class Recipe:
-    """How a network is trained. Each file in `recipes/` has a subclass of that name.
-
-    Args:
-        network: Takes and returns tensors of shape (N, 1, H, W), values in [0, 1].
-        images: The arrays of the rule's input by name, each of shape (N, H, W). They stay on the
-            processor's device, in single precision.
-        noise: The noise setting.
-        settings: The configuration's `training` settings.
-        draw: Gives the random generator of a purpose, `draw("shuffle", epoch)`; so the randomness
-            of a step does not depend on how often the training was interrupted.
-        processor: Where to train.
-    """
-
-    optimizer: torch.optim.Optimizer  # its learning rate is a tensor, so that a graph can read it
-
-    def __init__(
-        self,
-        network: nn.Module,
-        images: Mapping[str, np.ndarray],
-        noise: Noise,
-        settings: Mapping[str, Any],
-        draw: Draw,
-        processor: Processor,
-    ) -> None:
-        self.network = processor.ready(network)
-        self.images = {name: processor.tensor(array) for name, array in images.items()}
-        self.noise, self.settings = noise, settings
-        self.draw, self.processor = draw, processor
-        self.steps: int = settings["steps"]
-        self.batch: int = settings["batch"]
-        self.rng = DeviceGenerator(processor.device)
-        self.indices = torch.zeros(self.batch, dtype=torch.int64, device=processor.device)
-        self.summed_error = torch.zeros((), dtype=torch.float64, device=processor.device)
-        self.repeated_step = processor.repeated(self.step, self.rng.torch)
-
-    def take(self, step: int) -> int:
-        """Do a step, the first is 0, and return its number of images.
-
-        All that differs from step to step is set here, in tensors that `step` reads.
-        """
-        self.prepare(step)
-        chosen = torch.from_numpy(self.chosen(step))
-        if len(chosen) == self.batch:
-            self.indices.copy_(chosen, non_blocking=True)  # else a GPU is waited for
-            self.repeated_step()
-        else:  # the last of an epoch may be smaller, and fits no graph
-            whole, self.indices = self.indices, chosen.to(self.indices.device)
-            self.step()
-            self.indices = whole
-        return len(chosen)
-
-    def step(self) -> None:
-        """Update the weights once. The same code on every device; waits for nothing on a GPU."""
-        self.network.train()
-        self.optimizer.zero_grad()
-        loss, error = self.losses()
-        loss.backward()
-        self.before_update()
-        self.optimizer.step()
-        self.after_update()
-        self.summed_error += error.detach() * len(self.indices)
-
-    def prepare(self, step: int) -> None:
-        """Set what a step needs besides its images."""
-        self.optimizer.param_groups[0]["lr"].fill_(self.learning_rate(step))
-
-    def chosen(self, step: int) -> np.ndarray:
-        """Return which images this step sees: at most `batch` places in the arrays."""
-        raise NotImplementedError
-
-    def learning_rate(self, step: int) -> float:
-        """Return the optimizer's learning rate in this step."""
-        raise NotImplementedError
-
-    def shown(self, name: str) -> torch.Tensor:
-        """Return this step's images of the array `name`, shape (batch, 1, H, W)."""
-        return self.processor.batch(self.images[name][self.indices])
-
-    def losses(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the loss of the images `indices`, and their mean squared error for the history.
-
-        Noise is drawn from `rng`.
-        """
-        raise NotImplementedError
-
-    def epoch(self, step: int) -> int:
-        """Return the number of times that all images were seen before this step."""
-        raise NotImplementedError
-
-    def before_update(self) -> None:
-        """Change the gradients, if need be."""
-
-    def after_update(self) -> None:
-        """Do what follows an update of the weights."""
-
-    def validation_loss(self, step: int) -> float | None:
-        """Return the loss of held-out images after this step, or None if none is due."""
-        return None
-
-    def kept(self) -> State:
-        """Return the weights that the trained network will have."""
-        raise NotImplementedError
-
-    def state(self) -> State:
-        """Return what a checkpoint needs besides the network and the optimizer."""
-        return {}
-
-    def restore(self, state: State) -> None:
-        """Take back what `state` returned."""
 
 
 @dataclass
@@ -161,14 +35,14 @@ class Progressed:
 
 
 def train(recipe: Recipe, *, checkpoint: Path, identity: str, name: str) -> Progressed:
-    """Train the recipe's network in place, going on from `checkpoint` if it is of this training.
+    """Train the recipe's network in place; resume from `checkpoint` if it is of this training.
 
     Args:
         recipe: Says what a step is.
         checkpoint: File to save progress in, after 20 steps, then about every 30 seconds, and after the
             last step. The one before is kept beside it. Both remain, for as long as what is made of the
             training may have to be made again.
-        identity: What a checkpoint must carry to be gone on from.
+        identity: What a checkpoint must carry to resume from it.
         name: What the training is called in messages.
 
     Returns:
@@ -183,7 +57,7 @@ def train(recipe: Recipe, *, checkpoint: Path, identity: str, name: str) -> Prog
     clock = time.process_time if recipe.processor.device.type == "cpu" else time.monotonic
     state = _resumed(checkpoint, identity, recipe) or Progressed(identity)
     if state.step:
-        log.info("%s: goes on after step %d from its checkpoint", name, state.step)
+        log.info("%s: resumes after step %d from its checkpoint", name, state.step)
     progress = Progress(name, recipe.steps, done=state.step)
     saved, started = time.monotonic(), clock() - state.seconds
 
@@ -205,43 +79,6 @@ def train(recipe: Recipe, *, checkpoint: Path, identity: str, name: str) -> Prog
             _save(checkpoint, state, recipe)
             saved = time.monotonic()
     return state
-
-
-@torch.no_grad()
-def applied(
-    network: nn.Module, images: np.ndarray | torch.Tensor, processor: Processor
-) -> torch.Tensor:
-    """Return the network's output for images of shape (N, H, W), of that shape, on the device."""
-    processor.ready(network).eval()
-    size = max(1, EVALUATED[processor.device.type] // (images.shape[-2] * images.shape[-1]))
-    outputs = [
-        processor.output(network, processor.batch(images[start : start + size])).squeeze(1)
-        for start in range(0, len(images), size)
-    ]
-    return torch.cat(outputs)
-
-
-def apply(network: nn.Module, images: np.ndarray, processor: Processor) -> np.ndarray:
-    """Return the network's output for images of shape (N, H, W), as float32 of that shape."""
-    return applied(network, images, processor).cpu().numpy()
-
-
-def copied(network: nn.Module) -> State:
-    """Return a copy of the network's weights, on the CPU."""
-    return {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
-
-
-def keep_freed_memory() -> None:
-    """Let the C library keep freed memory for the next step instead of handing it back.
-
-    Activations are larger than glibc's limit for that; fetching them anew from the system, page
-    by page, took a fifth of a training step. Does nothing on other C libraries.
-    """
-    trim_threshold, mmap_max = -1, -4
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(mmap_max, 0)
-        libc.mallopt(trim_threshold, 2**31 - 1)
 
 
 def _report(

@@ -1,0 +1,131 @@
+"""What a recipe is. Recipes are files in `workflow/scripts/recipes/`, found by their names.
+
+A recipe says which images a step sees, the loss, the optimizer, and which weights are kept. All else
+is in the training loop, `training.loop`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from noise.device_random import DeviceGenerator
+from noise.models import Noise
+from training.processor import Processor
+
+State = dict[str, Any]
+Draw = Callable[..., np.random.Generator]
+
+
+class Recipe:
+    """How a network is trained. Each file in `recipes/` has a subclass of that name.
+
+    Args:
+        network: Takes and returns tensors of shape (N, 1, H, W), values in [0, 1].
+        images: The arrays of the rule's input by name, each of shape (N, H, W). They stay on the
+            processor's device, in single precision.
+        noise: The noise setting.
+        settings: The configuration's `training` settings.
+        draw: Gives the random generator of a purpose, `draw("shuffle", epoch)`; so the randomness
+            of a step does not depend on how often the training was interrupted.
+        processor: Where to train.
+    """
+
+    optimizer: torch.optim.Optimizer  # its learning rate is a tensor, so that a graph can read it
+
+    def __init__(
+        self,
+        network: nn.Module,
+        images: Mapping[str, np.ndarray],
+        noise: Noise,
+        settings: Mapping[str, Any],
+        draw: Draw,
+        processor: Processor,
+    ) -> None:
+        self.network = processor.ready(network)
+        self.images = {name: processor.tensor(array) for name, array in images.items()}
+        self.noise, self.settings = noise, settings
+        self.draw, self.processor = draw, processor
+        self.steps: int = settings["steps"]
+        self.batch: int = settings["batch"]
+        self.rng = DeviceGenerator(processor.device)
+        self.indices = torch.zeros(self.batch, dtype=torch.int64, device=processor.device)
+        self.summed_error = torch.zeros((), dtype=torch.float64, device=processor.device)
+        self.repeated_step = processor.repeated(self.step, self.rng.torch)
+
+    def take(self, step: int) -> int:
+        """Do a step, the first is 0, and return its number of images.
+
+        All that differs from step to step is set here, in tensors that `step` reads.
+        """
+        self.prepare(step)
+        chosen = torch.from_numpy(self.chosen(step))
+        if len(chosen) == self.batch:
+            self.indices.copy_(chosen, non_blocking=True)  # else a GPU is waited for
+            self.repeated_step()
+        else:  # the last of an epoch may be smaller, and fits no graph
+            whole, self.indices = self.indices, chosen.to(self.indices.device)
+            self.step()
+            self.indices = whole
+        return len(chosen)
+
+    def step(self) -> None:
+        """Update the weights once. The same code on every device; waits for nothing on a GPU."""
+        self.network.train()
+        self.optimizer.zero_grad()
+        loss, error = self.losses()
+        loss.backward()
+        self.before_update()
+        self.optimizer.step()
+        self.after_update()
+        self.summed_error += error.detach() * len(self.indices)
+
+    def prepare(self, step: int) -> None:
+        """Set what a step needs besides its images."""
+        self.optimizer.param_groups[0]["lr"].fill_(self.learning_rate(step))
+
+    def chosen(self, step: int) -> np.ndarray:
+        """Return which images this step sees: at most `batch` places in the arrays."""
+        raise NotImplementedError
+
+    def learning_rate(self, step: int) -> float:
+        """Return the optimizer's learning rate in this step."""
+        raise NotImplementedError
+
+    def batch_of(self, name: str) -> torch.Tensor:
+        """Return this step's images of the array `name`, shape (batch, 1, H, W)."""
+        return self.processor.batch(self.images[name][self.indices])
+
+    def losses(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the loss of the images `indices`, and their mean squared error for the history.
+
+        Noise is drawn from `rng`.
+        """
+        raise NotImplementedError
+
+    def epoch(self, step: int) -> int:
+        """Return the number of times that all images were seen before this step."""
+        raise NotImplementedError
+
+    def before_update(self) -> None:
+        """Change the gradients, if need be."""
+
+    def after_update(self) -> None:
+        """Do what follows an update of the weights."""
+
+    def validation_loss(self, step: int) -> float | None:
+        """Return the loss of held-out images after this step, or None if none is due."""
+        return None
+
+    def kept(self) -> State:
+        """Return the weights that the trained network will have."""
+        raise NotImplementedError
+
+    def state(self) -> State:
+        """Return what a checkpoint needs besides the network and the optimizer."""
+        return {}
+
+    def restore(self, state: State) -> None:
+        """Take back what `state` returned."""
