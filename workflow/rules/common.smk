@@ -13,14 +13,15 @@ TRAINED = [method for method in SELECTED["methods"] if is_trained(config, method
 TUNED = [method for method in SELECTED["methods"] if is_tuned(config, method)]
 IN_TABLE = [method for method in config["table"] if method in SELECTED["methods"]]
 RENDERED = [name for name, entry in config["datasets"].items() if "subjects" in entry]
-LATTICE = [
-    m for m in SELECTED["methods"] if declared_by(config, m).get("EXPLOITS_LATTICE")
-]
-CANDIDATES = [
-    m for m in SELECTED["methods"] if m not in LATTICE
-]  # to be shown as the best
+CAVEATS = {
+    method: declared_by(config, method)["CAVEAT"]
+    for method in SELECTED["methods"]
+    if "CAVEAT" in declared_by(config, method)
+}
+# To be shown as the best.
+CANDIDATES = [method for method in SELECTED["methods"] if method not in CAVEATS]
 LABELS = {method: label_of(config, method) for method in SELECTED["methods"]}
-KIND = "digital phantom" if config["dataset"] in RENDERED else "real images"
+IS_RENDERED = config["dataset"] in RENDERED
 GPUS = int(wants_gpu(config["device"]))
 
 

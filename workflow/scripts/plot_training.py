@@ -32,8 +32,8 @@ def training_figure(histories: dict[str, dict[str, pd.DataFrame]]) -> Figure:
         sharey=True,
         layout="constrained",
     )
-    shown = dict.fromkeys(noise for rows in histories.values() for noise in rows)
-    colours = {noise: f"C{index}" for index, noise in enumerate(shown)}
+    settings = dict.fromkeys(noise for rows in histories.values() for noise in rows)
+    colours = {noise: f"C{index}" for index, noise in enumerate(settings)}
     for axis, (method, rows) in zip(axes[0], histories.items(), strict=True):
         for noise, history in rows.items():
             colour = colours[noise]

@@ -560,10 +560,9 @@ def _check_together(config: Config) -> None:
                 f"table: {name!r} is not defined in methods; "
                 f"allowed: {', '.join(config['methods'])}"
             )
-        elif declared_by(config, name).get("EXPLOITS_LATTICE"):
+        elif declared_by(config, name).get("CAVEAT"):
             problems.append(
-                f"table: {name!r} exploits the published noise model, which table.md can't say; "
-                "it is in methods.md"
+                f"table: {name!r} has a caveat, which table.md can't show; methods.md does"
             )
     for name, entry in datasets.items():
         if "subjects" in entry and entry["subjects"] <= entry["train"]:
