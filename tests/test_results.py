@@ -16,6 +16,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 import compare_datasets
 import make_table
 import plot_examples
+import score_images
 from engine import digests
 from engine.job import InputError
 from make_table import mean_table, notes, published_form, with_published
@@ -107,6 +108,26 @@ def table_of(noisy: float, autoencoder: float, steps: int = 100) -> tuple[pd.Dat
 
 def lines_of(table: pd.DataFrame, budgets: dict) -> str:
     return "\n".join(notes(table, LABELS, budgets, PUBLISHED))
+
+
+def test_each_score_has_the_name_of_its_image(tmp_path):
+    np.save(tmp_path / "clean.npy", IMAGES)
+    np.save(tmp_path / "images.npy", IMAGES**2)
+    split = [("1", "train"), *((name, "test") for name in ("NA", "3", "007"))]
+    pd.DataFrame(split, columns=["id", "part"]).to_csv(tmp_path / "split.csv", index=False)
+    score_images.main(
+        job_of(
+            input={name: tmp_path / f"{name}.npy" for name in ("clean", "images")}
+            | {"split": tmp_path / "split.csv"},
+            output={"scores": tmp_path / "scores.csv"},
+            wildcards={"noise": "loud", "method": "NA"},
+        )
+    )
+    found = read_scores([tmp_path / "scores.csv"])
+    assert found[["noise", "method"]].drop_duplicates().to_numpy().tolist() == [["loud", "NA"]]
+    assert found["image"].tolist() == ["NA", "3", "007"]
+    for name, values in scores(IMAGES, IMAGES**2).items():
+        np.testing.assert_array_equal(found[name], values)
 
 
 def test_table_compares_with_what_was_published_for_the_same_noise():
@@ -246,6 +267,7 @@ def test_pages_mark_whole_cells_and_escape_the_rest():
     assert page.endswith("|\n\n- line \\<v> \\*w\\*\n")
     assert "h_1_2 |" in page  # names of noise settings are to be read in the Markdown as well
     shown = re.findall("<td.*?>(.*)</td>", html(page))
+    assert ">&lt;x&gt; *y*</th>" in html(page)
     marked_up = ["<em>a</em>", "<strong>1</strong>", "<em>b*c</em>", DASH]
     assert shown[::2] == shown[1::2] == marked_up + [escape(cell, quote=False) for cell in LITERAL]
 

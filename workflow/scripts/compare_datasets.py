@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import yaml
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import median_filter, uniform_filter
@@ -23,10 +23,6 @@ from noise.models import corrupt
 from noise.seeds import generator
 from results.reading import Noise, published_rows
 from results.scores import scores
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -165,7 +161,8 @@ def remarks(phantom: Mapping[str, Curve], real: Mapping[str, Curve]) -> str:
 
 def statistics_figure(phantom: Mapping[str, Curve], real: Mapping[str, Curve]) -> Figure:
     """Return the figure that overlays the curves of `statistics` for the two sets."""
-    figure, axes = plt.subplots(2, 2, figsize=(10, 7), layout="constrained")
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    axes = figure.subplots(2, 2)
     for axis, name in zip(axes.flat, phantom, strict=True):
         for label, curves in (("real", real), ("phantom", phantom)):
             abscissa, values = curves[name]
@@ -192,66 +189,37 @@ def montage_of(images: Array, columns: int = 6, rows: int = 4) -> NDArray[np.uin
     return np.round(255 * picture).astype(np.uint8)
 
 
-def _decimals(column: str) -> str:
-    return "+.3f" if column.startswith("difference") else ".3f"
-
-
-def page(
-    template: str,
-    phantom: Array,
-    real: Array,
-    table: pd.DataFrame,
-    curves: tuple[Mapping[str, Curve], Mapping[str, Curve]],
-    first_test: int,
-    figures: tuple[str, str],
-) -> str:
-    """Return the page in Markdown.
-
-    Args:
-        template: The page with names in braces where results belong.
-        phantom: Phantom images (N, size, size).
-        real: Real images (M, size, size).
-        table: What `hardness` returns.
-        curves: What `statistics` returns for the phantom and for the real images.
-        first_test: Index of the first test image.
-        figures: How the page refers to the figure of the statistics and to that of the subjects.
-    """
+def main(snakemake: "snakemake") -> None:
+    inputs, outputs, params = snakemake.input, snakemake.output, snakemake.params
+    phantom, real = load_images(inputs.phantom), load_images(inputs.real)
+    published = yaml.safe_load(Path(inputs.published).read_text(encoding="utf-8"))
+    test = phantom[params.first_test :]
+    table = hardness(test, params.noise, published, params.seed)
+    decimals = ["+.3f" if column.startswith("difference") else ".3f" for column in table]
     similar = pd.DataFrame({"phantom": summary(phantom), "real": summary(real)})
-    return template.format(
+    curves = statistics(phantom), statistics(real)
+    page = Path(inputs.template).read_text(encoding="utf-8")
+    page = page.format(
         phantom_count=len(phantom),
         real_count=len(real),
-        first_test=first_test + 1,
-        test_count=len(phantom) - first_test,
+        first_test=params.first_test + 1,
+        test_count=len(test),
         noisy_margin=MARGIN["noisy"],
         median_margin=MARGIN["median"],
         noisy_worst=f"{table['difference noisy'].abs().max():.3f}",
         median_worst=f"{table['difference median'].abs().max():.3f}",
-        hardness=table.rename_axis("noise").to_markdown(
-            floatfmt=["", *(_decimals(name) for name in table)]
-        ),
+        hardness=table.rename_axis("noise").to_markdown(floatfmt=["", *decimals]),
         summary=similar.rename_axis("mean over the images").to_markdown(floatfmt=".4f"),
         remarks=remarks(*curves),
-        statistics=figures[0],
-        subjects=figures[1],
+        statistics=Path(outputs.statistics).name,
+        subjects=Path(outputs.subjects).name,
     )
-
-
-def main(snakemake: "snakemake") -> None:
-    """Compare the two sets of images, draw the figures and write the page."""
-    phantom, real = load_images(snakemake.input.phantom), load_images(snakemake.input.real)
-    published = yaml.safe_load(Path(snakemake.input.published).read_text(encoding="utf-8"))
-    template = Path(snakemake.input.template).read_text(encoding="utf-8")
-    settings, first = snakemake.params, snakemake.params.first_test
-    table = hardness(phantom[first:], settings.noise, published, settings.seed)
-    curves = statistics(phantom), statistics(real)
-    with replacing(snakemake.output.statistics) as path:
+    with replacing(outputs.statistics) as path:
         statistics_figure(*curves).savefig(path, dpi=90)
-    with replacing(snakemake.output.subjects) as path:
+    with replacing(outputs.subjects) as path:
         Image.fromarray(montage_of(phantom)).save(path, optimize=True)
-    figures = Path(snakemake.output.statistics).name, Path(snakemake.output.subjects).name
-    with replacing(snakemake.output.page) as path:
-        text = page(template, phantom, real, table, curves, first, figures)
-        path.write_text(text, encoding="utf-8")
+    with replacing(outputs.page) as path:
+        path.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

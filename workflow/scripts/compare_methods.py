@@ -93,21 +93,17 @@ def ssim_table(
         published: What was published, for rows in italics; None if nothing fits.
     """
     means = ssim_by_noise(table, ["noisy", *labels], noise)
-    rows = [{"Method": "noisy"} | means.loc["noisy"].map(decimals).to_dict()]
+    rows = means.map(decimals)
+    for name in noise:
+        for method in best(means.loc[list(labels), name], caveats):
+            rows.loc[method, name] = f"**{rows.loc[method, name]}**"
+    rows.insert(0, "Method", ["noisy", *marked(labels, caveats).values()])
     found = published_rows(noise, published) if published else {}
-    for method in dict.fromkeys(name for row in found.values() for name in row["readme"]):
-        if method != "noisy":
-            row = {"Method": f"*published {labels.get(method, method)}*"}
-            for name in noise:
-                value = found[name]["readme"].get(method) if name in found else None
-                row[name] = MISSING if value is None else f"*{decimals(value)}*"
-            rows.append(row)
-    bold = {name: best(means.loc[list(labels), name], caveats) for name in noise}
-    for method, label in marked(labels, caveats).items():
-        row = means.loc[method].map(decimals)
-        cells = {name: f"**{row[name]}**" if method in bold[name] else row[name] for name in noise}
-        rows.append({"Method": label} | cells)
-    return pd.DataFrame(rows)
+    values = {name: row["readme"] for name, row in found.items()}
+    italic = pd.DataFrame.from_dict(values, orient="index").T.reindex(columns=list(noise))
+    italic = italic.map(lambda value: MISSING if pd.isna(value) else f"*{decimals(value)}*")
+    italic.insert(0, "Method", [f"*published {labels.get(m, m)}*" for m in italic.index])
+    return pd.concat([rows[:1], italic.drop("noisy", errors="ignore"), rows[1:]])
 
 
 def lost_table(
@@ -124,14 +120,11 @@ def lost_table(
     """
     means = ssim_by_noise(table, list(labels), noise)
     with_clean = [name for name in labels if CLEAN in uses[name] and name not in caveats]
-    lost = means.loc[with_clean].max() - means
-    return pd.DataFrame(
-        [
-            {"Method": label} | lost.loc[method].map(decimals).to_dict()
-            for method, label in marked(labels, caveats).items()
-            if CLEAN not in uses[method] and lost.loc[method].notna().any()
-        ]
-    )
+    without = [name for name in labels if CLEAN not in uses[name]]
+    lost = (means.loc[with_clean].max() - means).loc[without].dropna(how="all")
+    rows = lost.map(decimals)
+    rows.insert(0, "Method", [marked(labels, caveats)[name] for name in rows.index])
+    return rows
 
 
 def cost_table(

@@ -1,4 +1,4 @@
-"""Collects the scores of all test images into the table, beside the published one if there is one."""
+"""Collects the scores of all test images into the table, beside what was published, if anything."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any

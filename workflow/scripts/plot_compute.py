@@ -4,23 +4,20 @@ from collections.abc import Collection, Mapping, Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
 import pandas as pd
-
-from engine.job import run
-from files.atomic import replacing
-from results.reading import read_methods
-from results.wording import CLEAN, MARK, PHANTOM_WARNING, caveats_in_words, images_of
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, NullLocator
 from matplotlib.transforms import Bbox
+
+from engine.job import run
+from files.atomic import replacing
+from results.reading import read_methods
+from results.wording import CLEAN, MARK, PHANTOM_WARNING, caveats_in_words, images_of
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -94,7 +91,9 @@ def summary(
 
 def compute_figure(methods: pd.DataFrame, note: str) -> Figure:
     """Return the figure: one panel a cost, one labelled point a method; see `summary`."""
-    figure, axes = plt.subplots(1, 2, figsize=(13, 6.4), dpi=110, sharey=True, layout="constrained")
+    figure = Figure(figsize=(13, 6.4), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)  # whose renderer measures the labels
+    axes = figure.subplots(1, 2, sharey=True)
     handles = {}
     for axis, (cost, (purpose, unit)) in zip(axes, PANELS.items(), strict=True):
         points = methods.dropna(subset=cost).sort_values(cost)

@@ -6,8 +6,8 @@ These are the methods of the published experiment, and whichever method is best.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from engine.job import run
 from files.arrays import load_images
@@ -15,10 +15,6 @@ from files.atomic import replacing
 from files.split import ids_of
 from files.tables import read_table
 from results.wording import images_of, noise_in_words
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -71,13 +67,9 @@ def example_figure(
         names: What each image is called.
         title: Above all.
     """
-    figure, axes = plt.subplots(
-        len(names),
-        len(columns),
-        figsize=(1.9 * len(columns) + 0.3, 2.05 * len(names) + 0.6),
-        squeeze=False,
-        layout="constrained",
-    )
+    size = 1.9 * len(columns) + 0.3, 2.05 * len(names) + 0.6
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(names), len(columns), squeeze=False)
     figure.suptitle(title, fontsize=11)
     for column, (heading, images) in enumerate(columns.items()):
         axes[0, column].set_title(heading, fontsize=10)

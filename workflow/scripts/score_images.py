@@ -15,20 +15,10 @@ if TYPE_CHECKING:
 def main(snakemake: "snakemake") -> None:
     inputs, wildcards = snakemake.input, snakemake.wildcards
     found = scores(StoredImages(inputs.clean), StoredImages(inputs.images))
+    job = {"noise": wildcards.noise, "method": wildcards.method}
     rows = zip(ids_of("test", inputs.split), found["ssim"], found["psnr"], strict=True)
-    write_table(
-        snakemake.output.scores,
-        (
-            {
-                "noise": wildcards.noise,
-                "method": wildcards.method,
-                "image": name,
-                "ssim": ssim,
-                "psnr": psnr,
-            }
-            for name, ssim, psnr in rows
-        ),
-    )
+    lines = (job | {"image": name, "ssim": ssim, "psnr": psnr} for name, ssim, psnr in rows)
+    write_table(snakemake.output.scores, lines)
 
 
 if __name__ == "__main__":

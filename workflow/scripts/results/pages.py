@@ -11,8 +11,8 @@ from files.atomic import replacing
 
 Part = str | pd.DataFrame | Sequence[str]  # of a page: a heading, a table or a list
 
-# What Markdown could take for markup; an underscore within a word is none.
-MARKUP = re.compile(r"[\\`*|<\[]|&(?=#?\w+;)|(?<![^\W_])_|_(?![^\W_])")
+# What Markdown could take for markup. Of underscores only those that end a word could end emphasis.
+MARKUP = re.compile(r"[\\`*|<\[]|&(?=#?\w+;)|_(?![^\W_])")
 MARKED_CELL = re.compile(r"(\*{1,2})(.+)\1")
 PAGE = """<!DOCTYPE html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
