@@ -27,7 +27,7 @@ from methods import autoencoder
 from noise.models import corrupt
 from noise.seeds import digest, generator
 from recipes.published import BETAS, EPSILON, Published
-from score_images import scores
+from results.scores import scores
 from training.processor import Processor, chosen_processor, keep_freed_memory
 from training.recipe import Recipe
 from training_steps import Keras

@@ -1,4 +1,4 @@
-"""The comparison of all methods: its tables, its figure, and the examples of the best one."""
+"""The comparison of all methods: its tables and its figure."""
 
 import json
 
@@ -10,31 +10,19 @@ from snakemake.iocontainers import Namedlist
 
 import compare_methods
 import plot_compute
-import plot_examples
 from compare_methods import (
     best,
     comparison,
     cost_table,
     digits,
     lost_table,
-    read_costs,
-    read_methods,
     settings_text,
     ssim_notes,
     ssim_table,
     tuned_table,
 )
-from make_table import (
-    html,
-    markdown,
-    mean_table,
-    read_published,
-    read_scores,
-    shown,
-    with_published,
-)
-from plot_compute import LATTICE, compute_figure, group_of, summary
-from plot_examples import heading_of, shown_methods
+from plot_compute import MARKED, compute_figure, group_of, summary
+from results.reading import read_methods, read_published, read_scores, read_tuned
 
 DASH = "\N{EN DASH}"
 NOISE = {
@@ -54,6 +42,7 @@ SSIM = {
     "pois": {"noisy": 0.3, "autoencoder": 0.71, "unet": 0.7, "median": 0.6, "snap": 0.95},
     "dots": {"noisy": 0.2, "median": 0.99},
 }
+CAVEATS = {"snap": "knows the grey values. Real images have others."}
 SECONDS = {"gauss": 100, "pois": 300, "dots": 200}
 PUBLISHED = {
     "source": "somewhere",
@@ -121,7 +110,7 @@ def test_comparison_has_a_line_for_each_method_that_was_run():
 
 
 @pytest.mark.parametrize(
-    ("means", "lattice", "bold"),
+    ("means", "caveats", "bold"),
     [
         ({"a": 0.5, "b": 0.6}, [], {"b"}),
         ({"a": 0.60001, "b": 0.60004, "c": 0.59994}, [], {"a", "b"}),
@@ -135,12 +124,12 @@ def test_comparison_has_a_line_for_each_method_that_was_run():
         ({}, [], set()),
     ],
 )
-def test_bold_is_the_best_and_the_best_without_the_lattice(means, lattice, bold):
-    assert best(pd.Series(means, dtype=float), lattice) == bold
+def test_bold_is_the_best_and_the_best_without_a_caveat(means, caveats, bold):
+    assert best(pd.Series(means, dtype=float), caveats) == bold
 
 
 def test_table_of_all_methods():
-    rows = rows_of(ssim_table(table_of(), NOISE, LABELS, ["snap"], PUBLISHED))
+    rows = rows_of(ssim_table(table_of(), NOISE, LABELS, CAVEATS, PUBLISHED))
     assert list(rows.items()) == [
         ("noisy", ["0.4000", "0.3000", "0.2000"]),
         ("*published auto-encoder*", [DASH, "*0.9900*", DASH]),
@@ -154,7 +143,7 @@ def test_table_of_all_methods():
 
 def test_columns_are_in_the_order_of_the_configuration():
     noise = {name: NOISE[name] for name in ("pois", "dots", "gauss")}
-    text = ssim_table(table_of(noise=noise), noise, LABELS, [], None)
+    text = ssim_table(table_of(noise=noise), noise, LABELS, {}, None)
     assert list(text.columns) == ["Method", "pois", "dots", "gauss"]
 
 
@@ -167,32 +156,29 @@ def test_published_rows_only_where_noise_and_size_fit(tmp_path):
     assert read_published(path, 128) == PUBLISHED
     other = {"gauss": NOISE["gauss"]}
     for noise, published in ((NOISE, None), (other, PUBLISHED)):
-        text = ssim_table(table_of(noise=noise), noise, LABELS, ["snap"], published)
+        text = ssim_table(table_of(noise=noise), noise, LABELS, CAVEATS, published)
         assert not text["Method"].str.contains("published").any()
-        notes = ssim_notes("real images", 2, noise, LABELS, ["snap"], published)
+        notes = ssim_notes(noise, LABELS, CAVEATS, published)
         assert not any("somewhere" in line for line in notes)
-    notes = ssim_notes("real images", 2, NOISE, LABELS, ["snap"], PUBLISHED)
+    notes = ssim_notes(NOISE, LABELS, CAVEATS, PUBLISHED)
     assert any("somewhere" in line for line in notes)
 
 
-def test_notes_explain_the_lattice_where_there_is_one_and_warn_of_the_phantom():
-    with_lattice = ssim_notes("digital phantom", 80, NOISE, LABELS, ["snap"], None)
-    without = ssim_notes("real images", 80, NOISE, {"median": "median"}, ["snap"], None)
-    assert "Mean structural similarity (SSIM) over 80 test images; higher is better." in without
-    assert any(line.startswith("†") and "not on clinical noise" in line for line in with_lattice)
-    assert not any("†" in line for line in without)
-    poisson = [line for line in without if line.startswith("Poisson is the published noise")]
-    assert len(poisson) == 1
-    gauss = ssim_notes("real images", 80, {"gauss": NOISE["gauss"]}, LABELS, [], None)
-    assert not any(line.startswith("Poisson") for line in gauss)
-    warning = "The images are a digital phantom: this says nothing about patients."
-    assert warning in with_lattice
-    assert warning not in without
+def test_notes_explain_bold_marks_and_the_published_poisson_noise():
+    assert ssim_notes({"gauss": NOISE["gauss"]}, LABELS, {}, None) == ["In bold: the best method."]
+    assert ssim_notes({"gauss": NOISE["gauss"]}, LABELS, CAVEATS, None) == [
+        "In bold: the best method, and the best of those without †.",
+        "† snapped: knows the grey values. Real images have others.",
+    ]
+    bold, poisson = ssim_notes(NOISE, {"median": "median"}, CAVEATS, None)
+    assert bold == "In bold: the best method."
+    assert poisson.startswith("Poisson is the published noise")
+    assert "clinical noise" in poisson
 
 
 def test_costs_are_medians_over_the_noise_settings():
     everywhere = {noise: dict.fromkeys(["noisy", *LABELS], 0.5) for noise in NOISE}
-    text = cost_table(table_of(everywhere), LABELS, USES, ["snap"])
+    text = cost_table(table_of(everywhere), LABELS, USES)
     assert list(text.columns) == [
         *("Method", "Clean images", "Noise model", "Parameters", "Image passes"),
         *("Training, s", "ms an image"),
@@ -201,17 +187,17 @@ def test_costs_are_medians_over_the_noise_settings():
     assert rows["auto-encoder"] == ["yes", "no", "57,313 to 57,314", "1,280", "200", "0.200"]
     assert rows["U-Net"][:2] == ["no", "yes"]
     assert rows["median"] == ["no", "no", DASH, DASH, DASH, "0.200"]
-    assert rows["snapped †"][:2] == ["yes", "yes"]
+    assert rows["snapped"][:2] == ["yes", "yes"]
 
 
 def test_what_is_lost_without_clean_images():
-    rows = rows_of(lost_table(table_of(), NOISE, LABELS, USES, ["snap"]))
-    # Against the auto-encoder: the only one with clean images that does not exploit the lattice.
+    rows = rows_of(lost_table(table_of(), NOISE, LABELS, USES, CAVEATS))
+    # Against the auto-encoder: the only one with clean images that has no caveat.
     assert rows == {
         "U-Net": ["-0.1000", "0.0100", DASH],
         "median": ["0.1000", "0.1100", DASH],
     }
-    assert lost_table(table_of(), NOISE, {"snap": "snapped"}, USES, ["snap"]).empty
+    assert lost_table(table_of(), NOISE, {"snap": "snapped"}, USES, CAVEATS).empty
 
 
 def test_numbers_have_about_three_digits():
@@ -225,44 +211,18 @@ def test_tuned_settings_are_the_first_of_each_file(tmp_path):
     path.parent.mkdir(parents=True)
     tried = [{"settings": {"size": 5}, "ssim": 0.6}, {"settings": {"size": 3}, "ssim": 0.5}]
     path.write_text(json.dumps(tried))
-    tuned = compare_methods.read_tuned([str(path)])
+    tuned = read_tuned([str(path)])
     assert tuned == {("pois", "median"): {"size": 5}}
-    text = tuned_table(tuned, NOISE, LABELS, [])
+    text = tuned_table(tuned, NOISE, LABELS)
     assert list(text.columns) == ["Method", *NOISE]
     assert rows_of(text) == {"median": [DASH, "size 5", DASH]}
-    assert tuned_table({}, NOISE, LABELS, []).empty
+    assert tuned_table({}, NOISE, LABELS).empty
 
 
 def test_settings_in_short():
     assert settings_text({"sigma": 1.5, "size": 3}) == "sigma 1.5, size 3"
     assert settings_text({"weight": 0.30000000000000004, "mode": "soft"}) == "weight 0.3, mode soft"
     assert settings_text({}) == settings_text(None) == DASH
-
-
-def test_names_survive_reading(tmp_path):
-    """A noise setting may be called 0.3, and a method NA."""
-    scores, costs = tmp_path / "scores.csv", tmp_path / "costs.csv"
-    scores.write_text("noise,method,image,ssim,psnr\n0.30,NA,007,0.5,20\n")
-    costs.write_text(
-        "noise,method,parameters,training_images,training_seconds,milliseconds\n0.30,NA,,,,2\n"
-    )
-    line = read_scores([scores, scores]).iloc[1]
-    assert line[["noise", "method", "image"]].tolist() == ["0.30", "NA", "007"]
-    line = read_costs([costs]).iloc[0]
-    assert line[["noise", "method"]].tolist() == ["0.30", "NA"]
-    assert np.isnan(line["parameters"])
-    assert line["milliseconds"] == 2
-
-
-def test_pages_mark_whole_cells_and_escape_the_rest():
-    table = pd.DataFrame({"Method": ["*a*", "b*", "<c>"], "x": ["**1**", DASH, "*"]})
-    text = markdown("Title", "Part", table, ["line"])
-    assert text.startswith("# Title\n\n## Part\n\n|")
-    assert text.endswith("|\n\n- line\n")
-    page = html("Title", "Part", table, ["line"])
-    for cell in ("<i>a</i>", "b*", "&lt;c&gt;", "<b>1</b>", DASH, "*"):
-        assert f"<td>{cell}</td>" in page
-    assert page.index("<h1>Title</h1>") < page.index("<h2>Part</h2>") < page.index("<li>line</li>")
 
 
 def snakemake_of(**parts):
@@ -286,12 +246,12 @@ def test_page_of_all_methods(tmp_path, labels):
     outputs = {name: str(tmp_path / f"out.{name}") for name in ("md", "html", "csv", "scores")}
     params = {
         "dataset": "phantom",
-        "kind": "digital phantom",
+        "rendered": True,
         "image_size": 128,
         "noise": NOISE,
         "labels": labels,
         "uses": {name: USES[name] for name in labels},
-        "lattice": ["snap"],
+        "caveats": CAVEATS,
     }
     job = snakemake_of(
         input=paths | {"tuning": [str(tuning)] if labels else [], "published": str(published)},
@@ -310,8 +270,11 @@ def test_page_of_all_methods(tmp_path, labels):
     ]
     assert headings == (everything if labels else everything[:1])
     assert "over 2 test images" in text
+    assert "The images are a digital phantom: this says nothing about patients." in text
+    assert text.count(" snapped † ") == (2 if labels else 0)  # SSIM and cost
+    assert text.count("- † snapped: ") == (1 if labels else 0)
     assert ("**0.9500**" in text) == bool(labels)
-    assert ("<b>0.9500</b>" in (tmp_path / "out.html").read_text()) == bool(labels)
+    assert ("<strong>0.9500</strong>" in (tmp_path / "out.html").read_text()) == bool(labels)
     lines = read_scores([tmp_path / "out.scores"])
     assert len(lines) == sum(map(len, map(read_scores, [[path] for path in paths["scores"]])))
     table = read_methods(tmp_path / "out.csv")
@@ -328,29 +291,28 @@ def test_page_of_all_methods(tmp_path, labels):
 
 
 def test_figure_compares_over_the_settings_that_most_methods_have():
-    methods, note = summary(table_of(), USES, ["snap"])
+    methods, note = summary(table_of(), USES, CAVEATS)
     assert list(methods.index) == ["autoencoder", "unet", "median"]
     assert methods.loc["median", "ssim"] == pytest.approx((0.7 + 0.6) / 2)  # not over `dots`
     assert methods.loc["unet", "training_seconds"] == 200
     assert methods.loc["median", "milliseconds"] == pytest.approx(0.2)
-    assert note == (
-        "Mean over the noise settings gauss, pois. Left out, since they lack some of these: snapped."
-    )
+    mean = "Mean over the noise settings gauss, pois."
+    assert note == f"{mean} Left out, since they lack some of these: snapped."
 
 
 def test_groups_of_the_figure():
     kinds = [
-        group_of("a", False, ["clean images"], ["c"]),
-        group_of("a", True, ["clean images", "noise model"], ["c"]),
-        group_of("b", True, ["noise model"], ["c"]),
-        group_of("c", True, ["clean images"], ["c"]),
+        group_of(trained=False, uses=["clean images"], has_caveat=False),
+        group_of(trained=True, uses=["clean images", "noise model"], has_caveat=False),
+        group_of(trained=True, uses=["noise model"], has_caveat=False),
+        group_of(trained=True, uses=["clean images"], has_caveat=True),
     ]
     assert kinds == list(plot_compute.STYLES)
-    assert kinds[-1] == LATTICE
+    assert kinds[-1] == MARKED
 
 
 def test_figure_shows_all_methods_by_time_and_the_trained_ones_by_training():
-    figure = compute_figure(summary(table_of(), USES, ["snap"])[0], "note")
+    figure = compute_figure(summary(table_of(), USES, CAVEATS)[0], "note")
     run, train = figure.axes
     assert {text.get_text() for text in run.texts} == {"auto-encoder", "U-Net", "median"}
     assert {text.get_text() for text in train.texts} == {"auto-encoder", "U-Net"}
@@ -360,6 +322,32 @@ def test_figure_shows_all_methods_by_time_and_the_trained_ones_by_training():
         "trained with clean images",
         "trained without clean images",
     ]
+    assert legend[-1] == "best at this cost or less"
+
+
+def test_figure_marks_methods_with_a_caveat_and_explains_it(tmp_path, monkeypatch):
+    table_of({"pois": SSIM["pois"]}, ["pois"]).to_csv(tmp_path / "methods.csv", index=False)
+    figures = []
+    monkeypatch.setattr(
+        plot_compute, "compute_figure", lambda *a: figures.append(compute_figure(*a)) or figures[0]
+    )
+    plot_compute.main(
+        snakemake_of(
+            input={"methods": str(tmp_path / "methods.csv")},
+            output={"figure": str(tmp_path / "compute.png")},
+            params={"dataset": "mine", "rendered": False, "uses": USES, "caveats": CAVEATS},
+        )
+    )
+    (figure,) = figures
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert legend[-2:] == ["with a caveat (†)", "best at this cost or less, without †"]
+    assert " ".join(figure.get_supxlabel().split()) == (
+        "Real images (mine). Mean over the noise settings pois. † snapped: knows the grey values. "
+        "Real images have others."
+    )
+    run = figure.axes[0]
+    assert run.lines[0].get_ydata().max() == pytest.approx(0.71)  # not that of snapped
+    assert {text.get_text() for text in run.texts} == set(LABELS.values())
 
 
 def test_labels_of_the_figure_do_not_cover_each_other():
@@ -385,76 +373,3 @@ def test_labels_of_the_figure_do_not_cover_each_other():
         assert box.count_overlaps(boxes[:number]) == 0
         assert np.all(axis.bbox.min <= box.min)
         assert np.all(box.max <= axis.bbox.max)
-
-
-def test_examples_show_the_published_methods_and_the_best():
-    labels = {"autoencoder": "auto-encoder", "median": "median"}
-    means = {"autoencoder": 0.8, "unet": 0.9, "median": 0.7, "snap": 0.6}
-    assert list(shown_methods(labels, LABELS, means).items()) == [
-        *labels.items(),
-        ("unet", "best here: U-Net"),
-    ]
-    assert shown_methods(labels, LABELS, means | {"median": 0.95}) == labels
-    assert shown_methods(labels, {"median": "median"}, {"median": 0.7}) == {"median": "median"}
-    assert shown_methods(labels, {}, {}) == {}
-
-
-def test_headings_leave_out_a_factor_that_is_not_there():
-    assert heading_of(NOISE["gauss"]) == "Gaussian (mean 0, std 1), factor 0.1"
-    assert heading_of(NOISE["dots"]) == "Salt-Pepper (share 0.1)"
-    table = pd.DataFrame({"noise": ["dots"], "noisy": [0.5]})
-    assert shown(table, NOISE, {})["Noise factor"].tolist() == [DASH]
-
-
-def test_published_form_has_a_dash_where_a_method_was_not_run():
-    published = PUBLISHED | {"tolerance": {"snap": {"within": 0.1}}}
-    published["rows"] = [{"noise": NOISE["gauss"], "readme": {"snap": 1}, "notebook": {"snap": 1}}]
-    noise = {name: NOISE[name] for name in ("gauss", "pois")}
-    table = mean_table(score_lines(), noise)
-    table = with_published(table, noise, published, {})
-    assert "agrees_snap" not in table
-    text = shown(table, noise, {"snap": "snapped", "elsewhere": "never run"})
-    assert text["SSIM snapped"].tolist() == [DASH, "0.9500"]
-    assert text["SSIM never run"].tolist() == [DASH, DASH]
-
-
-def test_figure_of_examples_has_the_images_and_scores_of_the_best(tmp_path, monkeypatch):
-    methods = ["noisy", "autoencoder", "unet", "median", "snap"]
-    images = {name: np.full((3, 8, 8), number / 5) for number, name in enumerate(methods)}
-    for name, ssim in zip(methods, (0.1, 0.5, 0.9, 0.6, 0.7), strict=True):
-        np.save(tmp_path / f"{name}.npy", images[name])
-        pd.DataFrame({"ssim": [ssim, ssim - 0.1, ssim]}).to_csv(tmp_path / f"{name}.csv")
-    np.save(tmp_path / "clean.npy", np.zeros((3, 8, 8)))
-    ids = pd.DataFrame({"id": ["1", "2", "3"], "part": "test"})
-    ids.to_csv(tmp_path / "split.csv", index=False)
-    drawn = []
-    real = plot_examples.example_figure
-    monkeypatch.setattr(plot_examples, "example_figure", lambda *a: drawn.append(a) or real(*a))
-    plot_examples.main(
-        snakemake_of(
-            input={
-                "clean": str(tmp_path / "clean.npy"),
-                "split": str(tmp_path / "split.csv"),
-                "noisy": str(tmp_path / "noisy.npy"),
-                "denoised": [str(tmp_path / f"{name}.npy") for name in LABELS],
-                "scores": [str(tmp_path / f"{name}.csv") for name in methods],
-            },
-            output={"figure": str(tmp_path / "examples.png")},
-            params={
-                "dataset": "phantom",
-                "kind": "digital phantom",
-                "noise": NOISE["dots"],
-                "labels": {"autoencoder": "auto-encoder", "median": "median"},
-                "candidates": LABELS,
-            },
-        )
-    )
-    columns, similarity, names, title = drawn[0]
-    headings = ["noisy", "auto-encoder", "median", "best here: U-Net"]
-    assert list(columns) == ["ground truth", *headings]
-    np.testing.assert_array_equal(columns["best here: U-Net"], images["unet"])
-    assert list(similarity) == headings
-    assert similarity["best here: U-Net"] == pytest.approx([0.9, 0.8, 0.9])
-    assert names == ["1", "2", "3"]
-    assert title == "digital phantom (phantom): Salt-Pepper (share 0.1)"
-    assert (tmp_path / "examples.png").exists()

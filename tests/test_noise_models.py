@@ -11,7 +11,6 @@ from noise.models import (
     clip_inversion,
     clipped_mean,
     corrupt,
-    described,
     linear_estimate,
 )
 from noise.seeds import digest, generator
@@ -155,13 +154,6 @@ def test_what_a_device_can_not_draw_says_where_to_add_it():
 def test_noise_that_leaves_nothing_of_the_image_is_refused():
     with pytest.raises(InputError, match="makes all images the same"):
         linear_estimate({"distribution": "gaussian", "factor": 1, "mean": 100, "std": 0})
-
-
-def test_noise_in_words():
-    assert (
-        described({"distribution": "poisson", "factor": 0.2, "lambda": 1}) == "Poisson (lambda 1)"
-    )
-    assert described(NOISE["poisson_gaussian"]) == "Poisson-Gaussian (dose 3, electronic 0.1)"
 
 
 def test_noise_does_not_depend_on_the_signal():

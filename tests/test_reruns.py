@@ -268,7 +268,7 @@ def test_edits_of_the_engine_run_nothing(finished: Project, tmp_path: Path):
     tool = copy.folder / "workflow/tools/verify.py"
     tool.write_text(tool.read_text() + "\nANSWER = 42\n")
     assert copy.planned() == set()
-    add(copy, "results/scores.py", "\nANSWER = 42\n")
+    copy.append("results/scores.py", "\nANSWER = 42\n")
     assert copy.planned()
 
 

@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from skimage.transform import rotate
 
 from augment_images import augmented
@@ -21,12 +20,8 @@ from engine.machine import wants_gpu
 from files.atomic import replacing
 from files.split import ids_of
 from files.tables import read_table, write_table
-from make_table import mean_table, notes, shown, with_published
 from methods import median
 from noise.seeds import generator
-from paste import pasted
-from plot_examples import fixed_examples
-from score_images import scores
 from split_images import parts
 from training.devices import torch_device
 
@@ -64,33 +59,6 @@ def test_split_is_in_order_and_leaves_a_test_set():
             parts(400, train)
 
 
-def test_scores_are_scikit_images_with_a_data_range_of_one():
-    noisy = np.clip(IMAGES + 0.1, 0, 1)
-    table = scores(IMAGES, noisy)
-    expected = [
-        structural_similarity(a, b, data_range=1) for a, b in zip(IMAGES, noisy, strict=True)
-    ]
-    np.testing.assert_array_equal(table["ssim"], expected)
-    expected = [
-        peak_signal_noise_ratio(a, b, data_range=1) for a, b in zip(IMAGES, noisy, strict=True)
-    ]
-    np.testing.assert_array_equal(table["psnr"], expected)
-    mse = ((IMAGES[0] - noisy[0]) ** 2).mean()
-    assert table["psnr"][0] == pytest.approx(-10 * np.log10(mse))
-    same = scores(IMAGES, IMAGES)
-    assert same["ssim"].tolist() == [1, 1, 1]
-    assert same["psnr"].tolist() == [np.inf] * 3
-
-
-def test_scores_refuse_what_would_give_a_silent_wrong_number():
-    bad = IMAGES.copy()
-    bad[1, 0, 0] = np.nan
-    with pytest.raises(InputError, match=r"number \[1\]"):
-        scores(IMAGES, bad)
-    with pytest.raises(InputError, match="shapes differ"):
-        scores(IMAGES, IMAGES[:, :, 1:])
-
-
 def test_median_filters_each_image_by_itself():
     image = np.zeros((2, 9, 9))
     image[0, 4, 4] = 1
@@ -98,82 +66,6 @@ def test_median_filters_each_image_by_itself():
     denoised = median.denoise(image, {}, {"size": 3})
     np.testing.assert_array_equal(denoised[0], 0)
     np.testing.assert_array_equal(denoised[1], 1)
-
-
-NOISE = {
-    "first": {"distribution": "gaussian", "factor": 0.1, "mean": 0, "std": 1},
-    "second": {"distribution": "poisson", "factor": 0.2, "lambda": 1},
-}
-PUBLISHED = {
-    "source": "somewhere",
-    "training": {"steps": 100, "batch": 10},
-    "tolerance": {"noisy": {"within": 0.002}, "autoencoder": {"below": 0.02}},
-    "rows": [
-        {
-            "noise": NOISE["first"],
-            "readme": {"noisy": 0.4, "autoencoder": 0.9},
-            "notebook": {"noisy": 0.40004, "autoencoder": 0.9001},
-        }
-    ],
-}
-LABELS = {"autoencoder": "auto-encoder"}
-
-
-def table_of(noisy: float, autoencoder: float, steps: int = 100) -> tuple[pd.DataFrame, dict]:
-    rows = [
-        {"noise": name, "method": method, "image": "1", "ssim": value, "psnr": 1.0}
-        for name in NOISE
-        for method, value in (("noisy", noisy), ("autoencoder", autoencoder))
-    ]
-    budgets = {"autoencoder": {name: {"steps": steps, "batch": 10} for name in NOISE}}
-    table = mean_table(pd.DataFrame(rows), NOISE)
-    return with_published(table, NOISE, PUBLISHED, budgets), budgets
-
-
-def lines_of(table: pd.DataFrame, budgets: dict) -> str:
-    return "\n".join(notes(table, "real images", 1, LABELS, budgets, PUBLISHED))
-
-
-def test_table_compares_with_what_was_published_for_the_same_noise():
-    table, budgets = table_of(0.4010, 0.8850)
-    text = shown(table, NOISE, LABELS)
-    assert list(text.columns) == [
-        "Noise factor",
-        "Noise distribution",
-        "SSIM noisy",
-        "SSIM auto-encoder",
-    ]
-    assert text.iloc[0].tolist() == [
-        "0.1",
-        "Gaussian (mean 0, std 1)",
-        "0.4010 (0.4000, +0.0010 ✓)",
-        "0.8850 (0.9000, -0.0151 ✓)",
-    ]
-    assert text.iloc[1].tolist() == ["0.2", "Poisson (lambda 1)", "0.4010", "0.8850"]
-    assert "SSIM noisy: agrees in 1 of 1 rows (within 0.002)." in lines_of(table, budgets)
-    assert "100 steps of 10 images, as published" in lines_of(table, budgets)
-
-
-def test_table_says_where_it_disagrees():
-    table, budgets = table_of(0.3979, 0.8799)
-    assert shown(table, NOISE, LABELS).iloc[0].tolist()[2:] == [
-        "0.3979 (0.4000, -0.0021 ✗)",
-        "0.8799 (0.9000, -0.0202 ✗)",
-    ]
-    assert "SSIM noisy: agrees in 0 of 1 rows" in lines_of(table, budgets)
-
-
-def test_autoencoder_is_not_judged_at_a_reduced_budget():
-    table, budgets = table_of(0.4010, 0.8850, steps=10)
-    assert shown(table, NOISE, LABELS).iloc[0, 3] == "0.8850 (0.9000, -0.0151)"
-    assert "auto-encoder: not judged" in lines_of(table, budgets)
-    assert "10 steps of 10 images, 10.0% of the published budget" in lines_of(table, budgets)
-
-
-def test_examples_are_always_the_same_few():
-    assert fixed_examples(80) == [0, 26, 53, 79]
-    assert fixed_examples(1) == [0]
-    assert fixed_examples(2) == [0, 1]
 
 
 def test_replacing_is_all_or_nothing(tmp_path):
@@ -415,14 +307,6 @@ def test_scripts_import_no_heavy_package_that_they_do_not_need(script, needed):
     assert HEAVY & set(done.stdout.split()) == needed
 
 
-def test_scoring_does_not_import_statistics():
-    code = (
-        "import sys, numpy, score_images; image = numpy.eye(9)[None]\n"
-        "score_images.scores(image, image); sys.exit('scipy.stats' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, check=False).returncode == 0
-
-
 def test_planning_does_not_import_torch():
     code = "import sys; from engine.machine import wants_gpu; wants_gpu('auto'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, check=False).returncode == 0
@@ -440,23 +324,3 @@ def test_cpu_wants_no_gpu_and_cuda_one(monkeypatch):
     assert wants_gpu("cuda")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert not wants_gpu("auto")
-
-
-def test_results_are_pasted_between_their_markers(tmp_path):
-    (tmp_path / "table.md").write_text("# Title\n\n| a |\n|---|\n| 1 |\n")
-    marker = f"<!-- table: {tmp_path / 'table.md'} -->"
-    page = f"before\n{marker}\nold\n<!-- end -->\nafter\n"
-    new = pasted(page)
-    assert "old" not in new
-    assert "**Title**\n\n| a |\n|---|\n| 1 |" in new
-    assert new.startswith("before\n" + marker)
-    assert new.endswith("<!-- end -->\nafter\n")
-    assert pasted(new) == new
-
-
-def test_a_part_of_a_page_can_be_pasted(tmp_path):
-    (tmp_path / "page.md").write_text(
-        "# All\n\n## One\n\nfirst\n\n## Two words\n\nsecond\n\n## Three\n\nx\n"
-    )
-    page = f"<!-- table: {tmp_path / 'page.md'}#Two words -->\n<!-- end -->\n"
-    assert pasted(page).splitlines()[1:-1] == ["", "**All**", "", "second", ""]

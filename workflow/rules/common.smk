@@ -58,7 +58,7 @@ LABELS = {name: method.label for name, method in SELECTED.items()}
 CAVEATS = {name: method.caveat for name, method in SELECTED.items() if method.caveat}
 CANDIDATES = [name for name in SELECTED if name not in CAVEATS]
 RENDERED = [name for name, entry in config["datasets"].items() if "subjects" in entry]
-KIND = "digital phantom" if config["dataset"] in RENDERED else "real images"
+IS_RENDERED = config["dataset"] in RENDERED
 GPUS = int(wants_gpu(config["device"]))
 
 

@@ -1,6 +1,7 @@
 """Compare the phantom with the real images, for the documentation; no part of a run.
 
-REQUIRED INPUTS: the images of the data sets phantom and isbi2015, the published numbers.
+REQUIRED INPUTS: the images of the data sets phantom and isbi2015, the published numbers, the page's
+text without results.
 OUTPUTS: docs/phantom.md and its figures: curves of both, pictures of the phantom alone.
 """
 
@@ -10,6 +11,7 @@ rule compare_datasets:
         phantom="resources/datasets/phantom/128px/images.npy",
         real="resources/datasets/isbi2015/128px/images.npy",
         published="resources/published.yaml",
+        template="workflow/report/phantom.md",
     output:
         page="docs/phantom.md",
         statistics="docs/phantom_statistics.png",

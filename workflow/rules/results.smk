@@ -51,7 +51,7 @@ rule make_table:
         "../envs/workflow.yaml"
     params:
         dataset=config["dataset"],
-        kind=KIND,
+        rendered=IS_RENDERED,
         image_size=config["image_size"],
         noise={name: config["noise"][name] for name in NOISES},
         labels={method: LABELS[method] for method in IN_TABLE},
@@ -96,12 +96,12 @@ rule compare_methods:
         "../envs/workflow.yaml"
     params:
         dataset=config["dataset"],
-        kind=KIND,
+        rendered=IS_RENDERED,
         image_size=config["image_size"],
         noise={name: config["noise"][name] for name in NOISES},
         labels=LABELS,
         uses={name: list(method.uses) for name, method in SELECTED.items()},
-        lattice=list(CAVEATS),
+        caveats=CAVEATS,
         code=source_digests("compare_methods.py"),
     script:
         "../scripts/compare_methods.py"
@@ -124,10 +124,10 @@ rule plot_compute:
     conda:
         "../envs/workflow.yaml"
     params:
-        kind=KIND,
+        rendered=IS_RENDERED,
         dataset=config["dataset"],
         uses={name: list(method.uses) for name, method in SELECTED.items()},
-        lattice=list(CAVEATS),
+        caveats=CAVEATS,
         code=source_digests("plot_compute.py"),
     script:
         "../scripts/plot_compute.py"
@@ -163,7 +163,7 @@ rule plot_examples:
         "../envs/workflow.yaml"
     params:
         dataset=config["dataset"],
-        kind=KIND,
+        rendered=IS_RENDERED,
         noise=lookup(dpath="noise/{noise}", within=config),
         labels={method: LABELS[method] for method in IN_TABLE},
         candidates=lambda wildcards: {

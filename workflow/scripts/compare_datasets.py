@@ -1,4 +1,4 @@
-"""Compare the digital phantom with the real cephalograms, and write a page that says how it fares.
+"""Compare the digital phantom with the real cephalograms, and write the page on the phantom.
 
 Only curves and tables are made from the real images; pictures show phantom subjects alone.
 """
@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 import yaml
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import median_filter, uniform_filter
@@ -21,18 +21,14 @@ from files.arrays import load_images
 from files.atomic import replacing
 from noise.models import corrupt
 from noise.seeds import generator
-from score_images import scores
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
+from results.reading import Noise, published_rows
+from results.scores import scores
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
 Array = NDArray[np.float64]
 Curve = tuple[Array, Array]  # abscissa, and one row an image
-Noise = Mapping[str, Any]
 
 SPECTRUM = "power spectrum, cycles an image"
 BINS = {
@@ -42,65 +38,6 @@ BINS = {
 }
 COLOURS = {"real": "#444444", "phantom": "#d95f02"}
 MARGIN = {"noisy": 0.03, "median": 0.05}  # how far a mean SSIM may lie from the published one
-
-PAGE = """# The digital phantom
-
-`workflow/scripts/render_phantom.py` renders lateral cephalograms of subjects that do not exist.
-This page compares {phantom_count} of them with the {real_count} real images of the published
-experiment. `workflow/scripts/compare_datasets.py` wrote it, its tables and its figures.
-
-**Results on the phantom are not results on patients.** It is there so that the whole experiment
-can be run, tested and timed without the real images, on images that are about as hard to denoise.
-
-![Twenty-four subjects of the phantom]({subjects})
-
-## What it models
-
-- Anatomy: cranial vault (outer table, diploe, inner table, sutures, grooves of vessels, gyral
-  impressions), cranial base with sella, petrous bones and mastoid cells, orbits, paranasal sinuses,
-  palate, mandible, teeth with roots, fillings, crowns or brackets, C1 to C7, hyoid, airway, ears,
-  soft-tissue profile, shoulder. Left and right differ by magnification and by the head's rotation.
-- Subjects differ in growth, size, facial type, teeth, sinuses, pose and exposure. Growth ties
-  several of these together.
-- Physics: the thickness of each material along the ray, Beer-Lambert at 40 and 60 keV with
-  tabulated coefficients, scatter as a blurred share of the beam, the detector's point spread, and a
-  film's characteristic curve.
-- Apparatus: ear rods, nasion holder, soft-tissue wedge, the chamber of the exposure control, the
-  film's frame and stamp.
-
-There is no random texture: what looks irregular is a structure with a name. Air cells and gyral
-impressions lie at random within their regions.
-
-## What it does not model
-
-- The structures are ellipsoids, rods, plates and slabs on a template whose proportions were read
-  off cephalograms. It is no segmentation of a real head, and it cannot serve for landmarks,
-  diagnosis or dosimetry. The vertebrae are more box-like and the cranial base is simpler than real.
-- Rays are parallel, scatter does not depend on the energy, and the film has no grain or quantum
-  noise, no dust and no scratches.
-- Pathology, asymmetry, mixed dentition and jewellery are missing.
-- Contrast, wedge and bone thickness were adjusted by hand until the statistics below came close
-  to those of the real images. Agreement with them is therefore a calibration, not a prediction.
-
-## Is it as hard?
-
-Mean SSIM over the test images (phantom from number {first_test} on, {test_count} images), with
-one draw of the noise, beside the published means. The phantom must lie within {noisy_margin} (noisy)
-and {median_margin} (median filter) of them; the largest differences are {noisy_worst} and
-{median_worst}.
-
-{hardness}
-
-## Is it alike?
-
-Every curve is the median over the images; the band holds 80 % of them.
-
-![Grey values, gradients, local variance and power spectrum]({statistics})
-
-{summary}
-
-{remarks}
-"""
 
 
 def gradient_magnitude(image: Array) -> Array:
@@ -168,15 +105,12 @@ def hardness(
         `published ...` and `difference ...`.
     """
     rows = {}
-    for name, setting in noise.items():
-        means = [row["notebook"] for row in published["rows"] if row["noise"] == setting]
-        if not means:
-            continue
-        noisy = corrupt(clean, setting, generator(seed, "comparison", name))
+    for name, row in published_rows(noise, published).items():
+        noisy = corrupt(clean, noise[name], generator(seed, "comparison", name))
         filtered = median_filter(noisy, size=(1, 3, 3))
         rows[name] = {}
         for method, images in {"noisy": noisy, "median": filtered}.items():
-            ours, theirs = scores(clean, images)["ssim"].mean(), means[0][method]
+            ours, theirs = scores(clean, images)["ssim"].mean(), row["notebook"][method]
             rows[name] |= {
                 method: ours,
                 f"published {method}": theirs,
@@ -227,7 +161,8 @@ def remarks(phantom: Mapping[str, Curve], real: Mapping[str, Curve]) -> str:
 
 def statistics_figure(phantom: Mapping[str, Curve], real: Mapping[str, Curve]) -> Figure:
     """Return the figure that overlays the curves of `statistics` for the two sets."""
-    figure, axes = plt.subplots(2, 2, figsize=(10, 7), layout="constrained")
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    axes = figure.subplots(2, 2)
     for axis, name in zip(axes.flat, phantom, strict=True):
         for label, curves in (("real", real), ("phantom", phantom)):
             abscissa, values = curves[name]
@@ -254,62 +189,37 @@ def montage_of(images: Array, columns: int = 6, rows: int = 4) -> NDArray[np.uin
     return np.round(255 * picture).astype(np.uint8)
 
 
-def _decimals(column: str) -> str:
-    return "+.3f" if column.startswith("difference") else ".3f"
-
-
-def page(
-    phantom: Array,
-    real: Array,
-    table: pd.DataFrame,
-    curves: tuple[Mapping[str, Curve], Mapping[str, Curve]],
-    first_test: int,
-    figures: tuple[str, str],
-) -> str:
-    """Return the page in Markdown.
-
-    Args:
-        phantom: Phantom images (N, size, size).
-        real: Real images (M, size, size).
-        table: What `hardness` returns.
-        curves: What `statistics` returns for the phantom and for the real images.
-        first_test: Index of the first test image.
-        figures: How the page refers to the figure of the statistics and to that of the subjects.
-    """
+def main(snakemake: "snakemake") -> None:
+    inputs, outputs, params = snakemake.input, snakemake.output, snakemake.params
+    phantom, real = load_images(inputs.phantom), load_images(inputs.real)
+    published = yaml.safe_load(Path(inputs.published).read_text(encoding="utf-8"))
+    test = phantom[params.first_test :]
+    table = hardness(test, params.noise, published, params.seed)
+    decimals = ["+.3f" if column.startswith("difference") else ".3f" for column in table]
     similar = pd.DataFrame({"phantom": summary(phantom), "real": summary(real)})
-    return PAGE.format(
+    curves = statistics(phantom), statistics(real)
+    page = Path(inputs.template).read_text(encoding="utf-8")
+    page = page.format(
         phantom_count=len(phantom),
         real_count=len(real),
-        first_test=first_test + 1,
-        test_count=len(phantom) - first_test,
+        first_test=params.first_test + 1,
+        test_count=len(test),
         noisy_margin=MARGIN["noisy"],
         median_margin=MARGIN["median"],
         noisy_worst=f"{table['difference noisy'].abs().max():.3f}",
         median_worst=f"{table['difference median'].abs().max():.3f}",
-        hardness=table.rename_axis("noise").to_markdown(
-            floatfmt=["", *(_decimals(name) for name in table)]
-        ),
+        hardness=table.rename_axis("noise").to_markdown(floatfmt=["", *decimals]),
         summary=similar.rename_axis("mean over the images").to_markdown(floatfmt=".4f"),
         remarks=remarks(*curves),
-        statistics=figures[0],
-        subjects=figures[1],
+        statistics=Path(outputs.statistics).name,
+        subjects=Path(outputs.subjects).name,
     )
-
-
-def main(snakemake: "snakemake") -> None:
-    """Compare the two sets of images, draw the figures and write the page."""
-    phantom, real = load_images(snakemake.input.phantom), load_images(snakemake.input.real)
-    published = yaml.safe_load(Path(snakemake.input.published).read_text(encoding="utf-8"))
-    settings, first = snakemake.params, snakemake.params.first_test
-    table = hardness(phantom[first:], settings.noise, published, settings.seed)
-    curves = statistics(phantom), statistics(real)
-    with replacing(snakemake.output.statistics) as path:
+    with replacing(outputs.statistics) as path:
         statistics_figure(*curves).savefig(path, dpi=90)
-    with replacing(snakemake.output.subjects) as path:
+    with replacing(outputs.subjects) as path:
         Image.fromarray(montage_of(phantom)).save(path, optimize=True)
-    figures = Path(snakemake.output.statistics).name, Path(snakemake.output.subjects).name
-    with replacing(snakemake.output.page) as path:
-        path.write_text(page(phantom, real, table, curves, first, figures), encoding="utf-8")
+    with replacing(outputs.page) as path:
+        path.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,47 +1,34 @@
 """Compares all methods: how well they denoise, what they cost and use, how they were tuned."""
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from engine.job import run
-from files.atomic import replacing
-from make_table import (
-    MISSING,
+from results.pages import html, markdown, write_texts
+from results.reading import (
+    COSTS,
     Noise,
-    about_images,
-    html,
-    markdown,
     published_rows,
+    read_costs,
     read_published,
     read_scores,
+    read_tuned,
+)
+from results.wording import (
+    CLEAN,
+    MARK,
+    MISSING,
+    MODEL,
+    about_scores,
+    caveats_in_words,
+    images_of,
+    marked,
 )
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
-
-COSTS = ["parameters", "training_images", "training_seconds", "milliseconds"]
-CLEAN, MODEL = "clean images", "noise model"  # what a method may use
-MARK = "†"
-
-
-def read_costs(paths: Iterable[str]) -> pd.DataFrame:
-    """Return the lines of all cost files: `noise`, `method` and `COSTS`; empty is NaN."""
-    frames = [read_methods(path) for path in paths]
-    return pd.concat(frames or [pd.DataFrame(columns=["noise", "method", *COSTS])])
-
-
-def read_methods(path: str | Path) -> pd.DataFrame:
-    """Return a table of costs, or one that `comparison` made; a method may be called `NA`."""
-    return pd.read_csv(
-        path,
-        dtype=dict.fromkeys(["noise", "method", "label"], str) | dict.fromkeys(COSTS, float),
-        keep_default_na=False,
-        na_values={name: [""] for name in COSTS},
-    )
 
 
 def comparison(
@@ -69,23 +56,31 @@ def comparison(
     return table
 
 
-def best(means: pd.Series, lattice: Sequence[str]) -> set[str]:
-    """Return the methods with the highest mean, and those with the highest without the lattice.
+def best(means: pd.Series, caveats: Collection[str]) -> set[str]:
+    """Return the methods with the highest mean, and the highest of those without a caveat.
 
     Args:
         means: Mean SSIM by method; NaN where a method was not run. Compared to four decimals.
-        lattice: Methods that exploit the lattice of the published Poisson noise.
+        caveats: The methods that have a caveat.
     """
     rounded = means.dropna().map(lambda mean: float(f"{mean:.4f}"))
-    groups = (rounded, rounded.drop(lattice, errors="ignore"))
+    groups = (rounded, rounded.drop(list(caveats), errors="ignore"))
     return {method for group in groups for method in group.index[group == group.max()]}
+
+
+def ssim_by_noise(
+    table: pd.DataFrame, methods: Sequence[str], noise: Iterable[str]
+) -> pd.DataFrame:
+    """Return the mean SSIM: a row a method, a column a noise setting; NaN where it was not run."""
+    means = table.pivot(index="method", columns="noise", values="ssim")
+    return means.reindex(index=methods, columns=list(noise))
 
 
 def ssim_table(
     table: pd.DataFrame,
     noise: Mapping[str, Noise],
     labels: Mapping[str, str],
-    lattice: Sequence[str],
+    caveats: Mapping[str, str],
     published: Mapping[str, Any] | None,
 ) -> pd.DataFrame:
     """Return the mean SSIM as text: a row a method, a column a noise setting, the best in bold.
@@ -94,32 +89,21 @@ def ssim_table(
         table: What `comparison` returns.
         noise: The noise settings by id, in order.
         labels: What each method is called, in order.
-        lattice: Methods that exploit the lattice of the published Poisson noise; marked.
+        caveats: The caveats by method; these methods are marked.
         published: What was published, for rows in italics; None if nothing fits.
     """
-    means = table.pivot(index="method", columns="noise", values="ssim")
-    means = means.reindex(index=["noisy", *labels], columns=list(noise))
-    rows = [{"Method": "noisy"} | means.loc["noisy"].map(decimals).to_dict()]
+    means = ssim_by_noise(table, ["noisy", *labels], noise)
+    rows = means.map(decimals)
+    for name in noise:
+        for method in best(means.loc[list(labels), name], caveats):
+            rows.loc[method, name] = f"**{rows.loc[method, name]}**"
+    rows.insert(0, "Method", ["noisy", *marked(labels, caveats).values()])
     found = published_rows(noise, published) if published else {}
-    for method in dict.fromkeys(name for row in found.values() for name in row["readme"]):
-        if method != "noisy":
-            cells = {name: row["readme"].get(method) for name, row in found.items()}
-            values = {name: decimals(cells.get(name)) for name in noise}
-            row = {"Method": f"published {labels.get(method, method)}"} | values
-            rows.append(
-                {key: text if text == MISSING else f"*{text}*" for key, text in row.items()}
-            )
-    bold = {name: best(means.loc[list(labels), name], lattice) for name in noise}
-    for method, label in marked(labels, lattice).items():
-        row = means.loc[method].map(decimals)
-        cells = {name: f"**{row[name]}**" if method in bold[name] else row[name] for name in noise}
-        rows.append({"Method": label} | cells)
-    return pd.DataFrame(rows)
-
-
-def marked(labels: Mapping[str, str], lattice: Sequence[str]) -> dict[str, str]:
-    """Return the labels, those of lattice methods with a mark."""
-    return {name: f"{text} {MARK}" if name in lattice else text for name, text in labels.items()}
+    values = {name: row["readme"] for name, row in found.items()}
+    italic = pd.DataFrame.from_dict(values, orient="index").T.reindex(columns=list(noise))
+    italic = italic.map(lambda value: MISSING if pd.isna(value) else f"*{decimals(value)}*")
+    italic.insert(0, "Method", [f"*published {labels.get(m, m)}*" for m in italic.index])
+    return pd.concat([rows[:1], italic.drop("noisy", errors="ignore"), rows[1:]])
 
 
 def lost_table(
@@ -127,35 +111,34 @@ def lost_table(
     noise: Iterable[str],
     labels: Mapping[str, str],
     uses: Mapping[str, Sequence[str]],
-    lattice: Sequence[str],
+    caveats: Mapping[str, str],
 ) -> pd.DataFrame:
     """Return as text how far methods without clean images stay behind the best one with them.
 
-    A row a method, a column a noise setting; see `ssim_table` and `cost_table` for the arguments.
-    Methods that exploit the lattice are no yardstick.
+    A row a method, a column a noise setting; see `ssim_table` for the arguments, and `cost_table`
+    for `uses`. Methods with a caveat are no yardstick.
     """
-    means = table.pivot(index="method", columns="noise", values="ssim")
-    means = means.reindex(index=list(labels), columns=list(noise))
-    with_clean = [m for m in labels if CLEAN in uses[m] and m not in lattice]
-    lost = means.loc[with_clean].max() - means
-    return pd.DataFrame(
-        [
-            {"Method": label} | lost.loc[method].map(decimals).to_dict()
-            for method, label in marked(labels, lattice).items()
-            if CLEAN not in uses[method] and lost.loc[method].notna().any()
-        ]
-    )
+    means = ssim_by_noise(table, list(labels), noise)
+    with_clean = [name for name in labels if CLEAN in uses[name] and name not in caveats]
+    without = [name for name in labels if CLEAN not in uses[name]]
+    lost = (means.loc[with_clean].max() - means).loc[without].dropna(how="all")
+    rows = lost.map(decimals)
+    rows.insert(0, "Method", [marked(labels, caveats)[name] for name in rows.index])
+    return rows
 
 
 def cost_table(
-    table: pd.DataFrame,
-    labels: Mapping[str, str],
-    uses: Mapping[str, Sequence[str]],
-    lattice: Sequence[str],
+    table: pd.DataFrame, labels: Mapping[str, str], uses: Mapping[str, Sequence[str]]
 ) -> pd.DataFrame:
-    """Return as text what each method costs and uses; see `ssim_table` for the arguments."""
+    """Return as text what each method costs and uses.
+
+    Args:
+        table: What `comparison` returns.
+        labels: What each method is called here, in order.
+        uses: What each method uses: `CLEAN`, `MODEL`, both or nothing.
+    """
     rows = []
-    for method, label in marked(labels, lattice).items():
+    for method, label in labels.items():
         costs = table.loc[table["method"] == method, COSTS]
         medians = costs.median()
         rows.append(
@@ -176,37 +159,22 @@ def tuned_table(
     tuned: Mapping[tuple[str, str], Mapping[str, Any]],
     noise: Iterable[str],
     labels: Mapping[str, str],
-    lattice: Sequence[str],
 ) -> pd.DataFrame:
     """Return the best settings as text: a row a tuned method, a column a noise setting.
 
     Args:
-        tuned: The best settings by noise setting and method.
+        tuned: What `read_tuned` returns.
         noise: The ids of the noise settings, in order.
-        labels: What each method is called, in order.
-        lattice: Methods that exploit the lattice of the published Poisson noise; marked.
+        labels: What each method is called here, in order.
     """
     methods = {method for _, method in tuned}
     return pd.DataFrame(
         [
             {"Method": label, **{name: settings_text(tuned.get((name, method))) for name in noise}}
-            for method, label in marked(labels, lattice).items()
+            for method, label in labels.items()
             if method in methods
         ]
     )
-
-
-def read_tuned(paths: Iterable[str]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return the best settings by noise setting and method, which are in the files' names.
-
-    Args:
-        paths: Files `.../NOISE/METHOD.json`, each a list of `settings` and `ssim`, best first.
-    """
-    found = {}
-    for path in map(Path, paths):
-        tried = json.loads(path.read_text(encoding="utf-8"))
-        found[path.parent.name, path.stem] = tried[0]["settings"]
-    return found
 
 
 def settings_text(settings: Mapping[str, Any] | None) -> str:
@@ -219,7 +187,7 @@ def settings_text(settings: Mapping[str, Any] | None) -> str:
     )
 
 
-def decimals(value: float | None) -> str:
+def decimals(value: float) -> str:
     return MISSING if pd.isna(value) else f"{value:.4f}"
 
 
@@ -237,28 +205,19 @@ def span(values: pd.Series) -> str:
 
 
 def ssim_notes(
-    kind: str,
-    count: int,
     noise: Mapping[str, Noise],
     labels: Mapping[str, str],
-    lattice: Sequence[str],
+    caveats: Mapping[str, str],
     published: Mapping[str, Any] | None,
 ) -> list[str]:
-    """Return the sentences that stand under the table of SSIM."""
-    lines = about_images(kind, count)
-    if set(lattice) & set(labels):
-        lines += [
-            f"In bold: the best method, and the best of those without {MARK}.",
-            f"{MARK} exploits the lattice of the published Poisson noise, which adds only whole "
-            "multiples of its factor, whatever the signal. This works on that noise model, not "
-            "on clinical noise.",
-        ]
-    else:
-        lines.append("In bold: the best method.")
+    """Return what explains the table of SSIM; see `ssim_table` for the arguments."""
+    sentences = caveats_in_words(labels, caveats)
+    without = f", and the best of those without {MARK}" if sentences else ""
+    lines = [f"In bold: the best method{without}.", *sentences]
     if any(entry["distribution"] == "poisson" for entry in noise.values()):
         lines.append(
-            "Poisson is the published noise, which does not depend on the signal. Any network can "
-            "learn its steps, so these columns say little about clinical noise."
+            "Poisson is the published noise, which adds steps of one size whatever the signal. "
+            "Networks can learn these steps, so these columns say little about clinical noise."
         )
     if published and published_rows(noise, published):
         lines.append(f"In italics: published. Published: {published['source']}.")
@@ -266,48 +225,51 @@ def ssim_notes(
 
 
 COST_NOTES = [
-    "Clean images, noise model: whether the method has to be given them, to be trained or tuned too.",
-    "Image passes and seconds: the training for one noise setting; of processor time on a CPU, of "
-    "the clock on a GPU. Seconds and milliseconds are the median over the noise settings.",
+    "Clean images, noise model: whether training, tuning or denoising needs them.",
+    "Image passes and training seconds are those of one noise setting. The seconds are processor "
+    "time on a CPU and elapsed time on a GPU. All times are medians over the noise settings.",
 ]
 LOST_NOTES = [
-    "SSIM below the best method that was trained or tuned with clean images, which a clinic may not have.",
+    "How much lower the SSIM is than that of the best method that needs clean images, which a "
+    "clinic may not have.",
 ]
 TUNED_NOTES = ["Of the settings that were tried, those with the highest mean SSIM."]
 
 
 def main(snakemake: "snakemake") -> None:
-    params, inputs = snakemake.params, snakemake.input
-    noise, labels, lattice = params.noise, params.labels, params.lattice
-    scores, costs = read_scores(inputs.scores), read_costs(inputs.costs)
-    table = comparison(scores, costs, noise, labels)
+    params, inputs, outputs = snakemake.params, snakemake.input, snakemake.output
+    noise, labels, uses, caveats = params.noise, params.labels, params.uses, params.caveats
+    scores = read_scores(inputs.scores)
+    table = comparison(scores, read_costs(inputs.costs), noise, labels)
     published = read_published(inputs.get("published"), params.image_size)
-    count = scores["image"].nunique()
 
-    title = f"All methods: {params.kind} ({params.dataset})"
     parts = [
         "SSIM",
-        ssim_table(table, noise, labels, lattice, published),
-        ssim_notes(params.kind, count, noise, labels, lattice, published),
+        ssim_table(table, noise, labels, caveats, published),
+        about_scores(scores["image"].nunique(), params.rendered)
+        + ssim_notes(noise, labels, caveats, published),
     ]
-    if labels:
-        costs_text = cost_table(table, labels, params.uses, lattice)
-        parts += ["Cost and what each method uses", costs_text, COST_NOTES]
-    lost = lost_table(table, noise, labels, params.uses, lattice)
-    if len(lost):
-        parts += ["Lost without clean images", lost, LOST_NOTES]
-    tuned = tuned_table(read_tuned(inputs.get("tuning") or []), noise, labels, lattice)
-    if len(tuned):
-        parts += ["Tuned settings", tuned, TUNED_NOTES]
-    outputs = {
-        snakemake.output.md: markdown(title, *parts),
-        snakemake.output.html: html(title, *parts),
-        snakemake.output.csv: table.to_csv(index=False),
-        snakemake.output.scores: scores.to_csv(index=False),
-    }
-    for name, content in outputs.items():
-        with replacing(name) as path:
-            path.write_text(content, encoding="utf-8")
+    marked_labels = marked(labels, caveats)
+    for heading, rows, notes in (
+        ("Cost and what each method uses", cost_table(table, marked_labels, uses), COST_NOTES),
+        ("Lost without clean images", lost_table(table, noise, labels, uses, caveats), LOST_NOTES),
+        (
+            "Tuned settings",
+            tuned_table(read_tuned(inputs.get("tuning") or []), noise, marked_labels),
+            TUNED_NOTES,
+        ),
+    ):
+        if len(rows):
+            parts += [heading, rows, notes]
+    page = markdown(f"All methods: {images_of(params.dataset, params.rendered)}", *parts)
+    write_texts(
+        {
+            outputs.md: page,
+            outputs.html: html(page),
+            outputs.csv: table.to_csv(index=False),
+            outputs.scores: scores.to_csv(index=False),
+        }
+    )
 
 
 if __name__ == "__main__":

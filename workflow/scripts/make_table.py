@@ -1,48 +1,19 @@
-"""Collects the scores of all test images into the table, beside the published one if there is one."""
+"""Collects the scores of all test images into the table, beside what was published, if anything."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from html import escape
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import yaml
 
 from engine.job import run
-from files.atomic import replacing
-from noise.models import described
+from results.pages import html, markdown, write_texts
+from results.reading import Noise, published_rows, read_published, read_scores
+from results.wording import MISSING, about_scores, images_of, noise_in_words
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-Noise = Mapping[str, Any]
-Part = str | pd.DataFrame | Sequence[str]  # of a page: a heading, a table or a list
-
-PHANTOM = "digital phantom"
-PHANTOM_WARNING = "The images are a digital phantom: this says nothing about patients."
-MISSING = "\N{EN DASH}"
-
-
-def read_scores(paths: Iterable[str]) -> pd.DataFrame:
-    """Return the lines of all score files: `noise`, `method`, `image`, `ssim`, `psnr`."""
-    text = {"noise": str, "method": str, "image": str}
-    frames = [pd.read_csv(path, dtype=text, keep_default_na=False) for path in paths]
-    return pd.concat(frames, ignore_index=True)
-
-
-def read_published(path: str | None, image_size: int) -> dict[str, Any] | None:
-    """Return what was published, or None: SSIM depends on the size of the images."""
-    if not path:
-        return None
-    published = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    return published if published["image_size"] == image_size else None
-
-
-def published_rows(
-    noise: Mapping[str, Noise], published: Mapping[str, Any]
-) -> dict[str, Mapping[str, Any]]:
-    """Return the published row of each noise setting that has one, by id."""
-    return {name: row for name in noise for row in published["rows"] if row["noise"] == noise[name]}
+Budget = Mapping[str, int]  # of a training: `steps`, and `batch` images in each
 
 
 def mean_table(scores: pd.DataFrame, noise: Mapping[str, Noise]) -> pd.DataFrame:
@@ -63,7 +34,7 @@ def with_published(
     table: pd.DataFrame,
     noise: Mapping[str, Noise],
     published: Mapping[str, Any],
-    budgets: Mapping[str, Mapping[str, Mapping[str, int]]],
+    budgets: Mapping[str, Mapping[str, Budget]],
 ) -> pd.DataFrame:
     """Add what was published for the same noise: value, difference, whether the two agree.
 
@@ -93,19 +64,19 @@ def with_published(
     return table
 
 
-def passes(budget: Mapping[str, int]) -> int:
+def passes(budget: Budget) -> int:
     """Return how many images pass through the network in a training."""
     return budget["steps"] * budget["batch"]
 
 
-def shown(
+def published_form(
     table: pd.DataFrame, noise: Mapping[str, Noise], labels: Mapping[str, str]
 ) -> pd.DataFrame:
     """Return the table as text, in the published form."""
     settings = [noise[name] for name in table["noise"]]
     columns = {
         "Noise factor": [str(setting.get("factor", MISSING)) for setting in settings],
-        "Noise distribution": [described(setting) for setting in settings],
+        "Noise distribution": [noise_in_words(setting) for setting in settings],
     }
     for method, label in {"noisy": "noisy", **labels}.items():
         columns[f"SSIM {label}"] = [cell(row, method) for row in table.to_dict("records")]
@@ -125,34 +96,24 @@ def cell(row: Mapping[str, Any], method: str) -> str:
 
 def notes(
     table: pd.DataFrame,
-    kind: str,
-    count: int,
     labels: Mapping[str, str],
-    budgets: Mapping[str, Mapping[str, Mapping[str, int]]],
+    budgets: Mapping[str, Mapping[str, Budget]],
     published: Mapping[str, Any] | None,
 ) -> list[str]:
-    """Return the sentences that stand under the table."""
-    lines = about_images(kind, count)
+    """Return what the table's readers must know of the published values and of the trainings."""
+    lines = []
     if published:
         lines.append(
             "In brackets: the published value, our difference from it at full precision, and "
             f"whether the two agree. Published: {published['source']}."
         )
         for method, tolerance in published["tolerance"].items():
-            label = {"noisy": "noisy", **labels}.get(method)
             if f"published_{method}" in table:
-                lines.append(agreement(table, method, str(label), tolerance))
+                label = labels.get(method, method)
+                lines.append(agreement(table, method, label, tolerance))
     for method, rows in budgets.items():
         for text in dict.fromkeys(budget_text(budget, published) for budget in rows.values()):
             lines.append(f"Training of the {labels[method]}: {text}.")
-    return lines
-
-
-def about_images(kind: str, count: int) -> list[str]:
-    """Return the sentences under every table: what was averaged, and whether it is a phantom."""
-    lines = [f"Mean structural similarity (SSIM) over {count} test images; higher is better."]
-    if kind == PHANTOM:
-        lines.append(PHANTOM_WARNING)
     return lines
 
 
@@ -169,7 +130,7 @@ def agreement(table: pd.DataFrame, method: str, label: str, tolerance: Mapping[s
     return f"SSIM {label}: agrees in {int(judged.sum())} of {len(judged)} rows ({limit})."
 
 
-def budget_text(budget: Mapping[str, Any], published: Mapping[str, Any] | None) -> str:
+def budget_text(budget: Budget, published: Mapping[str, Any] | None) -> str:
     text = f"{budget['steps']} steps of {budget['batch']} images"
     if published:
         share = passes(budget) / passes(published["training"])
@@ -177,63 +138,22 @@ def budget_text(budget: Mapping[str, Any], published: Mapping[str, Any] | None) 
     return text
 
 
-def markdown(title: str, *parts: Part) -> str:
-    """Return a page. A cell of a table may be marked up as a whole: `*italic*`, `**bold**`."""
-    texts = [f"# {title}"]
-    for part in parts:
-        if isinstance(part, str):
-            texts.append(f"## {part}")
-        elif isinstance(part, pd.DataFrame):
-            texts.append(part.to_markdown(index=False, disable_numparse=True, stralign="right"))
-        else:
-            texts.append("\n".join(f"- {line}" for line in part))
-    return "\n\n".join(texts) + "\n"
-
-
-def html(title: str, *parts: Part) -> str:
-    """Return the page that `markdown` returns, in HTML."""
-    body = ""
-    for part in parts:
-        if isinstance(part, str):
-            body += f"<h2>{part}</h2>"
-        elif isinstance(part, pd.DataFrame):
-            body += part.map(html_cell).to_html(index=False, border=0, escape=False)
-        else:
-            body += f"<ul>{''.join(f'<li>{line}</li>' for line in part)}</ul>"
-    return (
-        f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        "<style>body{font-family:sans-serif}td,th{padding:.3em .8em;text-align:right}</style>"
-        f"<h1>{title}</h1>{body}</html>\n"
-    )
-
-
-def html_cell(text: str) -> str:
-    for mark, tag in (("**", "b"), ("*", "i")):
-        if len(text) > 2 * len(mark) and text.startswith(mark) and text.endswith(mark):
-            return f"<{tag}>{escape(text[len(mark) : -len(mark)])}</{tag}>"
-    return escape(text)
-
-
 def main(snakemake: "snakemake") -> None:
-    params = snakemake.params
-    scores = read_scores(snakemake.input.scores)
+    params, inputs, outputs = snakemake.params, snakemake.input, snakemake.output
+    scores = read_scores(inputs.scores)
     table = mean_table(scores, params.noise)
-    published = read_published(snakemake.input.get("published"), params.image_size)
+    published = read_published(inputs.get("published"), params.image_size)
     if published:
         table = with_published(table, params.noise, published, params.budgets)
 
-    title = f"Denoising radiographs: {params.kind} ({params.dataset})"
-    text = shown(table, params.noise, params.labels)
-    count = scores["image"].nunique()
-    lines = notes(table, params.kind, count, params.labels, params.budgets, published)
-    outputs = {
-        snakemake.output.md: markdown(title, text, lines),
-        snakemake.output.html: html(title, text, lines),
-        snakemake.output.csv: table.to_csv(index=False),
-    }
-    for name, content in outputs.items():
-        with replacing(name) as path:
-            path.write_text(content, encoding="utf-8")
+    page = markdown(
+        f"Denoising radiographs: {images_of(params.dataset, params.rendered)}",
+        published_form(table, params.noise, params.labels),
+        about_scores(scores["image"].nunique(), params.rendered)
+        + notes(table, params.labels, params.budgets, published),
+    )
+    csv = table.to_csv(index=False)
+    write_texts({outputs.md: page, outputs.html: html(page), outputs.csv: csv})
 
 
 if __name__ == "__main__":

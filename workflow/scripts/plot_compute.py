@@ -1,37 +1,34 @@
 """Draws how well each method denoises against what it costs: to run, and to train."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
 import pandas as pd
-
-from compare_methods import CLEAN, read_methods
-from engine.job import run
-from files.atomic import replacing
-from make_table import PHANTOM, PHANTOM_WARNING
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, NullLocator
 from matplotlib.transforms import Bbox
 
+from engine.job import run
+from files.atomic import replacing
+from results.reading import read_methods
+from results.wording import CLEAN, MARK, PHANTOM_WARNING, caveats_in_words, images_of
+
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-LATTICE = "lattice of the published noise"
+MARKED = f"with a caveat ({MARK})"
 # Colours that colour-blind people can tell apart (Okabe and Ito), and a marker each.
 STYLES = {
     "classical": ("#0072B2", "o"),
     "trained with clean images": ("#D55E00", "s"),
     "trained without clean images": ("#009E73", "^"),
-    LATTICE: ("#CC79A7", "D"),
+    MARKED: ("#CC79A7", "D"),
 }
 MARKERS = {"markersize": 7.5, "markeredgecolor": "white"}
 PANELS = {
@@ -41,24 +38,23 @@ PANELS = {
 NEAR, FAR = 7, 60  # points between a marker and its label
 
 
-def group_of(method: str, trained: bool, uses: Sequence[str], lattice: Sequence[str]) -> str:
+def group_of(trained: bool, uses: Sequence[str], has_caveat: bool) -> str:
     """Return what kind of method it is, one of `STYLES`.
 
     Args:
-        method: Its name.
         trained: Whether it is trained.
-        uses: What it uses; see `compare_methods`.
-        lattice: The methods that exploit the lattice of the published Poisson noise.
+        uses: What it uses; see `compare_methods.cost_table`.
+        has_caveat: Whether it has a caveat.
     """
-    if method in lattice:
-        return LATTICE
+    if has_caveat:
+        return MARKED
     if not trained:
         return "classical"
     return "trained with clean images" if CLEAN in uses else "trained without clean images"
 
 
 def summary(
-    table: pd.DataFrame, uses: Mapping[str, Sequence[str]], lattice: Sequence[str]
+    table: pd.DataFrame, uses: Mapping[str, Sequence[str]], caveats: Collection[str]
 ) -> tuple[pd.DataFrame, str]:
     """Return the mean SSIM and the median costs of each method, and what these are means over.
 
@@ -68,7 +64,7 @@ def summary(
     Args:
         table: What `compare_methods.comparison` returns.
         uses: What each method uses.
-        lattice: The methods that exploit the lattice of the published Poisson noise.
+        caveats: The methods that have a caveat.
 
     Returns:
         Columns `label`, `ssim`, `milliseconds`, `training_seconds`, `group`, a row a method; and
@@ -81,25 +77,27 @@ def summary(
     common = ssim.columns[share > min(0.5, share.max() - 1e-9)] if len(ssim) else ssim.columns
     complete = ssim.index[ssim[common].notna().all(axis=1)]
     used = methods[methods["noise"].isin(common) & methods["method"].isin(complete)]
-    shown = used.groupby("method", sort=False).agg(
+    points = used.groupby("method", sort=False).agg(
         {"label": "first", "ssim": "mean"} | dict.fromkeys(PANELS, "median")
     )
-    trained = shown["training_seconds"].notna()
-    shown["group"] = [group_of(name, trained[name], uses[name], lattice) for name in shown.index]
+    trained = points["training_seconds"].notna()
+    points["group"] = [group_of(trained[m], uses[m], m in caveats) for m in points.index]
     note = f"Mean over the noise settings {', '.join(common)}."
     if len(complete) < len(ssim):
         labels = methods.loc[~methods["method"].isin(complete), "label"].unique()
         note += f" Left out, since they lack some of these: {', '.join(labels)}."
-    return shown, note
+    return points, note
 
 
 def compute_figure(methods: pd.DataFrame, note: str) -> Figure:
     """Return the figure: one panel a cost, one labelled point a method; see `summary`."""
-    figure, axes = plt.subplots(1, 2, figsize=(13, 6.4), dpi=110, sharey=True, layout="constrained")
+    figure = Figure(figsize=(13, 6.4), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)  # whose renderer measures the labels
+    axes = figure.subplots(1, 2, sharey=True)
     handles = {}
     for axis, (cost, (purpose, unit)) in zip(axes, PANELS.items(), strict=True):
         points = methods.dropna(subset=cost).sort_values(cost)
-        fair = points[points["group"] != LATTICE]
+        fair = points[points["group"] != MARKED]
         (line,) = axis.step(fair[cost], fair["ssim"].cummax(), where="post", color="0.8", zorder=1)
         if points.empty:
             axis.text(0.5, 0.5, "none", ha="center", color="0.5", transform=axis.transAxes)
@@ -117,7 +115,7 @@ def compute_figure(methods: pd.DataFrame, note: str) -> Figure:
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("mean SSIM (higher is better)")
-    handles["best at this cost or less" + ", no lattice" * (LATTICE in handles)] = line
+    handles["best at this cost or less" + f", without {MARK}" * (MARKED in handles)] = line
     figure.legend(
         handles.values(), handles, loc="outside upper center", ncols=len(handles), frameon=False
     )
@@ -177,11 +175,13 @@ def offsets(width: float, height: float) -> list[tuple[float, float]]:
 def main(snakemake: "snakemake") -> None:
     params = snakemake.params
     table = read_methods(snakemake.input.methods)
-    methods, averaged = summary(table, params.uses, params.lattice)
-    note = f"{params.kind.capitalize()} ({params.dataset}). {averaged}"
-    if params.kind == PHANTOM:
-        note += f" {PHANTOM_WARNING}"
-    figure = compute_figure(methods, note)
+    methods, averaged = summary(table, params.uses, params.caveats)
+    images = images_of(params.dataset, params.rendered)
+    notes = [f"{images[0].upper()}{images[1:]}. {averaged}"]
+    if params.rendered:
+        notes.append(PHANTOM_WARNING)
+    notes += caveats_in_words(methods["label"], params.caveats)
+    figure = compute_figure(methods, " ".join(notes))
     with replacing(snakemake.output.figure) as path:
         figure.savefig(path)
 

@@ -1,24 +1,20 @@
 """Draws the demo figure of one noise setting: ground truth, noisy, and what methods make of it.
 
-Shown are the methods of the published experiment, and whichever method is best.
+These are the methods of the published experiment, and whichever method is best.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from engine.job import run
 from files.arrays import load_images
 from files.atomic import replacing
 from files.split import ids_of
 from files.tables import read_table
-from noise.models import described
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
+from results.wording import images_of, noise_in_words
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -27,34 +23,34 @@ EXAMPLES = 4
 
 
 def fixed_examples(count: int) -> list[int]:
-    """Return which of `count` test images are shown: always the same, spread evenly."""
+    """Return the indices of a few of `count` test images: always the same, spread evenly."""
     return sorted(set(np.linspace(0, count - 1, min(EXAMPLES, count)).round().astype(int).tolist()))
 
 
-def shown_methods(
+def chosen_methods(
     labels: Mapping[str, str], candidates: Mapping[str, str], means: Mapping[str, float]
 ) -> dict[str, str]:
-    """Return the headings of the methods that are shown, by method.
+    """Return the headings of the methods to show, by method.
 
     Args:
-        labels: The methods that are shown wherever they are candidates.
+        labels: The methods to show wherever they are candidates.
         candidates: All methods.
         means: The mean SSIM of each candidate.
 
     Returns:
         Those of `labels`, and after them the best candidate if it is not among them.
     """
-    shown = {name: label for name, label in labels.items() if name in candidates}
+    chosen = {name: label for name, label in labels.items() if name in candidates}
     if candidates:
         best = max(candidates, key=lambda method: means[method])
-        shown.setdefault(best, f"best here: {candidates[best]}")
-    return shown
+        chosen.setdefault(best, f"best here: {candidates[best]}")
+    return chosen
 
 
 def heading_of(noise: Mapping[str, float | str]) -> str:
     """Return a noise setting in words, with its factor if it has one."""
     factor = f", factor {noise['factor']}" if "factor" in noise else ""
-    return described(noise) + factor
+    return noise_in_words(noise) + factor
 
 
 def example_figure(
@@ -71,13 +67,9 @@ def example_figure(
         names: What each image is called.
         title: Above all.
     """
-    figure, axes = plt.subplots(
-        len(names),
-        len(columns),
-        figsize=(1.9 * len(columns) + 0.3, 2.05 * len(names) + 0.6),
-        squeeze=False,
-        layout="constrained",
-    )
+    size = 1.9 * len(columns) + 0.3, 2.05 * len(names) + 0.6
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(names), len(columns), squeeze=False)
     figure.suptitle(title, fontsize=11)
     for column, (heading, images) in enumerate(columns.items()):
         axes[0, column].set_title(heading, fontsize=10)
@@ -108,14 +100,14 @@ def main(snakemake: "snakemake") -> None:
         for method, path in zip(methods, snakemake.input.scores, strict=True)
     }
     means = {method: np.mean(ssim) for method, ssim in scores.items()}
-    headings = {"noisy": "noisy", **shown_methods(params.labels, params.candidates, means)}
+    headings = {"noisy": "noisy", **chosen_methods(params.labels, params.candidates, means)}
     columns = {"ground truth": clean[chosen]}
     similarity = {}
     for method, heading in headings.items():
         columns[heading] = load_images(images[method], mmap_mode="r")[chosen]
         similarity[heading] = [scores[method][index] for index in chosen]
 
-    title = f"{params.kind} ({params.dataset}): {heading_of(params.noise)}"
+    title = f"{images_of(params.dataset, params.rendered)}: {heading_of(params.noise)}"
     figure = example_figure(columns, similarity, names, title)
     with replacing(snakemake.output.figure) as path:
         figure.savefig(path, dpi=110)

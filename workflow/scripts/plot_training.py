@@ -3,16 +3,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import matplotlib
 import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from engine.job import run
 from files.atomic import replacing
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -24,28 +20,17 @@ def training_figure(histories: dict[str, dict[str, pd.DataFrame]]) -> Figure:
     Args:
         histories: By method and noise setting, the training's history (see `training.loop`).
     """
-    figure, axes = plt.subplots(
-        1,
-        len(histories),
-        figsize=(6.5 * len(histories), 4.2),
-        squeeze=False,
-        sharey=True,
-        layout="constrained",
-    )
-    shown = dict.fromkeys(noise for rows in histories.values() for noise in rows)
-    colours = {noise: f"C{index}" for index, noise in enumerate(shown)}
+    figure = Figure(figsize=(6.5 * len(histories), 4.2), layout="constrained")
+    axes = figure.subplots(1, len(histories), squeeze=False, sharey=True)
+    settings = dict.fromkeys(noise for rows in histories.values() for noise in rows)
+    colours = {noise: f"C{index}" for index, noise in enumerate(settings)}
     for axis, (method, rows) in zip(axes[0], histories.items(), strict=True):
         for noise, history in rows.items():
             colour = colours[noise]
             axis.plot(history["images"], history["loss"], color=colour, linewidth=1.2)
             validation = history.dropna(subset="validation_loss")
-            axis.plot(
-                validation["images"],
-                validation["validation_loss"],
-                "o",
-                color=colour,
-                markersize=4,
-            )
+            dots = validation["images"], validation["validation_loss"]
+            axis.plot(*dots, "o", color=colour, markersize=4)
         axis.set(title=method, xlabel="image passes", yscale="log")
         axis.grid(alpha=0.3, which="both")
     axes[0, 0].set_ylabel("mean squared error (dots: validation)")

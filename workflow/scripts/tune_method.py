@@ -13,7 +13,7 @@ from files.arrays import load_images
 from files.atomic import replacing
 from noise.models import Noise, clip_inversion, corrupt
 from noise.seeds import generator
-from score_images import scores
+from results.scores import scores
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

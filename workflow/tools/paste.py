@@ -1,9 +1,8 @@
 """Pastes results into a page, in place of what stands between the markers of each.
 
-`<!-- table: FILE -->` ... `<!-- end -->` takes a table that the workflow made (`FILE#HEADING` only the
-part under this heading), and
-`<!-- times: FOLDER,FOLDER -->` ... `<!-- end -->` how long the jobs took that have their benchmark
-files in these folders.
+Between `<!-- table: FILE -->` and `<!-- end -->` goes a table that the workflow made, with
+`FILE#HEADING` only the part under this heading. Between `<!-- times: FOLDER,FOLDER -->` and
+`<!-- end -->` goes how long the jobs took that have their benchmark files in these folders.
 """
 
 import argparse
@@ -20,7 +19,7 @@ MARKED = re.compile(r"(<!-- (table|times): ([^>]+?) -->\n).*?(<!-- end -->)", re
 
 
 def pasted(page: str) -> str:
-    """Return the page with all that is marked in it made anew."""
+    """Return the page with the current results between its markers."""
     makers = {"table": table, "times": times}
     return MARKED.sub(
         lambda found: (

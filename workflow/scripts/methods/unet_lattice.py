@@ -23,7 +23,10 @@ from noise.models import Noise
 RECIPE = "supervised"
 USES = ["noise model"]
 DISTRIBUTIONS = ["poisson"]  # the only noise settings that it is for
-CAVEAT = "exploits the lattice"
+CAVEAT = (
+    "exploits the lattice of the published Poisson noise, which adds only whole multiples of its "
+    "factor, whatever the signal. This works on that noise model, not on clinical noise."
+)
 FIRST_PRECISION = 10.0  # of the untrained network: a standard deviation of .1
 FINEST = 0.01  # distance of lattice points, grey levels
 TOLERANCE = 1e-3  # grey levels, for rounding

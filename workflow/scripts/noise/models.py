@@ -39,13 +39,6 @@ def corrupt(image: Image, noise: Noise, rng: Any) -> Image:  # noqa: ANN401
     return distribution.draw(image, rng, **settings).clip(0, 1)
 
 
-def described(noise: Noise) -> str:
-    """Return a noise setting but its factor in words, such as `Gaussian (mean 0, std 1)`."""
-    settings = (f"{k} {v}" for k, v in noise.items() if k not in ("distribution", "factor"))
-    name = str(noise["distribution"]).replace("_", "-").title()
-    return f"{name} ({', '.join(settings)})"
-
-
 # Simulated once for each noise model: the noisy values of evenly spread clean ones.
 LEVELS, DRAWS = 65, 2**17
 

@@ -1,0 +1,64 @@
+"""Reads what the steps before wrote, and what was published."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+Noise = Mapping[str, Any]  # a noise setting, as in the configuration
+
+COSTS = ["parameters", "training_images", "training_seconds", "milliseconds"]
+
+
+def read_scores(paths: Iterable[str]) -> pd.DataFrame:
+    """Return the lines of all score files: `noise`, `method`, `image`, `ssim`, `psnr` (dB)."""
+    text = {"noise": str, "method": str, "image": str}
+    frames = [pd.read_csv(path, dtype=text, keep_default_na=False) for path in paths]
+    return pd.concat(frames, ignore_index=True)
+
+
+def read_costs(paths: Iterable[str]) -> pd.DataFrame:
+    """Return the lines of all cost files: `noise`, `method` and `COSTS`; empty is NaN."""
+    frames = [read_methods(path) for path in paths]
+    return pd.concat(frames or [pd.DataFrame(columns=["noise", "method", *COSTS])])
+
+
+def read_methods(path: str | Path) -> pd.DataFrame:
+    """Return a file of costs, or `methods.csv`, which has them too; a method may be called `NA`."""
+    return pd.read_csv(
+        path,
+        dtype=dict.fromkeys(["noise", "method", "label"], str) | dict.fromkeys(COSTS, float),
+        keep_default_na=False,
+        na_values={name: [""] for name in COSTS},
+    )
+
+
+def read_tuned(paths: Iterable[str]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the best settings by noise setting and method, which are in the files' names.
+
+    Args:
+        paths: Files `.../NOISE/METHOD.json`, each a list of `settings` and `ssim`, best first.
+    """
+    found = {}
+    for path in map(Path, paths):
+        tried = json.loads(path.read_text(encoding="utf-8"))
+        found[path.parent.name, path.stem] = tried[0]["settings"]
+    return found
+
+
+def read_published(path: str | None, image_size: int) -> dict[str, Any] | None:
+    """Return what was published, or None: SSIM depends on the size of the images."""
+    if not path:
+        return None
+    published = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    return published if published["image_size"] == image_size else None
+
+
+def published_rows(
+    noise: Mapping[str, Noise], published: Mapping[str, Any]
+) -> dict[str, Mapping[str, Any]]:
+    """Return the published row of each noise setting that has one, by id."""
+    return {name: row for name in noise for row in published["rows"] if row["noise"] == noise[name]}

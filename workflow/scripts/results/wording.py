@@ -1,0 +1,45 @@
+"""What tables and figures say in the same words."""
+
+from collections.abc import Iterable, Mapping
+
+CLEAN, MODEL = "clean images", "noise model"  # what a plug-in may declare in USES
+MARK = "†"  # on each method that has a caveat
+MISSING = "\N{EN DASH}"
+PHANTOM_WARNING = "The images are a digital phantom: this says nothing about patients."
+
+
+def images_of(dataset: str, rendered: bool) -> str:
+    """Return a data set in words, such as `digital phantom (NAME)` if it is rendered."""
+    return f"{'digital phantom' if rendered else 'real images'} ({dataset})"
+
+
+def about_scores(count: int, rendered: bool) -> list[str]:
+    """Return the sentences under every table of scores: what was averaged, and over what."""
+    lines = [f"Mean structural similarity (SSIM) over {count} test images; higher is better."]
+    return [*lines, PHANTOM_WARNING] if rendered else lines
+
+
+def noise_in_words(noise: Mapping[str, float | str]) -> str:
+    """Return a noise setting without its factor, such as `Gaussian (mean 0, std 1)`."""
+    settings = (f"{k} {v}" for k, v in noise.items() if k not in ("distribution", "factor"))
+    name = str(noise["distribution"]).replace("_", "-").title()
+    return f"{name} ({', '.join(settings)})"
+
+
+def caveats_in_words(labels: Mapping[str, str], caveats: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each caveat: the methods that have it, and what it says.
+
+    Args:
+        labels: What each method in the table or figure is called, in order.
+        caveats: The caveats by method.
+    """
+    methods: dict[str, list[str]] = {}
+    for method, label in labels.items():
+        if method in caveats:
+            methods.setdefault(caveats[method], []).append(label)
+    return [f"{MARK} {', '.join(found)}: {caveat}" for caveat, found in methods.items()]
+
+
+def marked(labels: Mapping[str, str], caveats: Iterable[str]) -> dict[str, str]:
+    """Return the labels, those of methods with a caveat with the mark."""
+    return {name: f"{text} {MARK}" if name in caveats else text for name, text in labels.items()}
