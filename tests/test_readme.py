@@ -4,6 +4,7 @@ import ast
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def test_commands_were_found():
     assert len(COMMANDS) >= 9
     assert len(EXAMPLES) >= 4
     # Others would not be tested.
-    assert all(line.startswith(("snakemake ", "make ")) for line in LINES)
+    assert all(line.startswith(("snakemake ", "make ", "python ")) for line in LINES)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -65,6 +66,17 @@ def test_command_runs(project: Project, tmp_path: Path, command: str):
         arguments += ["select={noise: [gaussian_0.3_0_1]}"]
     project.succeed(*arguments)
     assert list(project.folder.glob("results/*/table.md"))
+
+
+@pytest.mark.parametrize("command", [line for line in LINES if line.startswith("python ")])
+def test_a_script_takes_the_options_of_its_command(command: str):
+    _, script, *options = shlex.split(command)
+    # Help comes after the options before it, so a value that is no choice ends with an error.
+    done = subprocess.run(
+        [sys.executable, script, *options, "--help"], cwd=ROOT, text=True, stdout=subprocess.PIPE
+    )
+    assert done.returncode == 0
+    assert {o for o in options if o.startswith("--")} <= set(re.findall(r"--\w+", done.stdout))
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -163,8 +175,8 @@ def test_make_readme_pastes_into_each_page_with_results():
     recipe = re.search(
         r"^readme:.*\n\t(grep .*) \| \\\n\t  xargs .*/paste.py$", makefile, re.MULTILINE
     )
-    found = subprocess.run(shlex.split(recipe[1]), cwd=ROOT, text=True, stdout=subprocess.PIPE)
-    assert set(found.stdout.split()) == {n for n, page in PAGES.items() if "<!-- end" in page}
+    found = subprocess.check_output(recipe[1], shell=True, cwd=ROOT, text=True)
+    assert set(found.split()) == {n for n, page in PAGES.items() if "<!-- end" in page}
 
 
 def keys_of(schema: Any) -> Iterator[str]:
