@@ -21,20 +21,20 @@ run: .venv/run ## the table and the figures on the digital phantom
 test: .venv/test ## all tests; those of the real images need ISBI2015_IMAGES=FOLDER
 	$(BIN)/python -m pytest
 
-lint: .venv/test ## check style and the workflow's structure
+lint: .venv/test ## check the style of the code and the structure of the workflow
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/snakemake --lint
 
-verify: .venv/run ## compare all results with what was recorded when they were made
+verify: .venv/run ## compare all results with their recorded digests
 	$(BIN)/python workflow/tools/verify.py
 
-why: .venv/run ## say which jobs would run and why; ARGS="..." are options of snakemake
+why: .venv/run ## say which jobs would run and why; ARGS="..." takes options of snakemake
 	@$(BIN)/python workflow/tools/why.py $(ARGS)
 
 # Forced, so that the given images are read whatever was read before.
-check-paper: .venv/run need-images ## noisy and median columns on the real images, against the published ones
+check-paper: .venv/run need-images ## compare noisy and median scores with the published ones
 	$(SNAKEMAKE) --quiet rules progress --configfile config/paper.yaml \
 	  --config run=check-paper 'select={methods: [median]}' $(SOURCES) \
 	  --forcerun fetch_images -- results/check-paper/table.md
@@ -44,27 +44,27 @@ check-paper: .venv/run need-images ## noisy and median columns on the real image
 real: .venv/run need-images ## the table on the real images, with the default training budget
 	$(SNAKEMAKE) --config dataset=isbi2015 $(SOURCES)
 
-paper: .venv/run need-images ## the table on the real images, with the published training; takes hours without a GPU
+paper: .venv/run need-images ## the same with the published training; hours without a GPU
 	$(SNAKEMAKE) --configfile config/paper.yaml --config 'select={methods: [autoencoder, median]}' $(SOURCES)
 
-methods: .venv/bm3d need-images ## what docs/denoisers.md shows, on the real images; takes hours
+methods: .venv/bm3d need-images ## the tables of docs/denoisers.md, on the real images; takes hours
 	$(SNAKEMAKE) --configfile config/methods.yaml config/tables.yaml --config dataset=isbi2015 $(SOURCES)
 
-detector: .venv/run need-images ## the noise of a detector, on the real images
+detector: .venv/run need-images ## the table for the noise of a detector, on the real images
 	$(SNAKEMAKE) --configfile config/detector.yaml --config dataset=isbi2015 $(SOURCES)
 
-bench: .venv/run ## all benchmarks that fit this machine, into benchmarks/results/
+bench: .venv/run ## run the benchmarks that this machine can run, into benchmarks/results/
 	$(BIN)/python benchmarks/run.py $${IMAGES:+--images "$$IMAGES"} \
 	  $(if $(wildcard .venv-keras/run),--keras .venv-keras/bin/python)
 
-keras: .venv-keras/run ## Keras in an environment of its own, to be compared by bench
+keras: .venv-keras/run ## install Keras in its own environment, for bench
 
-phantom-page: .venv/run need-images ## compare the phantom with the real images, in docs/phantom.md
+phantom-page: .venv/run need-images ## docs/phantom.md: the phantom and the real images compared
 	$(SNAKEMAKE) --config $(SOURCES) -- docs/phantom.md
 
-readme: run paper methods detector ## paste the tables of these into the pages, and copy the figures
-	$(BIN)/python workflow/tools/paste.py README.md
-	$(BIN)/python workflow/tools/paste.py docs/denoisers.md
+readme: run paper methods detector ## paste the tables of these into all pages, and copy the figures
+	grep -lE '^<!-- (table|times): ' README.md docs/*.md | \
+	  xargs -n 1 $(BIN)/python workflow/tools/paste.py
 	cp results/isbi2015-methods/figures/compute.png docs/compute.png
 	cp results/phantom/figures/gaussian_0.2_0_1.png docs/examples.png
 

@@ -1,8 +1,13 @@
-"""The commands of the README can be run."""
+"""The pages for users: their commands run, and what they name is there."""
 
+import ast
 import re
 import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,19 +19,31 @@ from conftest import Project
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text()
-RELIABILITY = (ROOT / "docs/reliability.md").read_text()
-DENOISERS = (ROOT / "docs/denoisers.md").read_text()
-COMMANDS = [
-    line
-    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
-    for line in block.splitlines()
-    if line.startswith("snakemake ")
-]
+SCRIPTS = ROOT / "workflow/scripts"
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", ROOT / "config/README.md", *sorted(ROOT.glob("docs/*.md")))
+}
+README, CONFIGURATION = PAGES["README.md"], PAGES["config/README.md"]
+RELIABILITY, DENOISERS = PAGES["docs/reliability.md"], PAGES["docs/denoisers.md"]
+TEXT = "\n".join(PAGES.values())
+MARKED = r"<!-- (?:table|times): .*? -->\n(.*?)<!-- end -->"
+LINES = list(
+    dict.fromkeys(  # a command that stands on two pages runs once
+        line
+        for block in re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
+        for line in block.splitlines()
+    )
+)
+COMMANDS = [line for line in LINES if line.startswith("snakemake ")]
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", CONFIGURATION, re.DOTALL)
 
 
 def test_commands_were_found():
-    assert len(COMMANDS) >= 5
+    assert len(COMMANDS) >= 9
+    assert len(EXAMPLES) >= 4
+    # Others would not be tested.
+    assert all(line.startswith(("snakemake ", "make ", "python ")) for line in LINES)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -51,6 +68,23 @@ def test_command_runs(project: Project, tmp_path: Path, command: str):
     assert list(project.folder.glob("results/*/table.md"))
 
 
+@pytest.mark.parametrize("command", [line for line in LINES if line.startswith("python ")])
+def test_a_script_takes_the_options_of_its_command(command: str):
+    _, script, *options = shlex.split(command)
+    # Help comes after the options before it, so a value that is no choice ends with an error.
+    done = subprocess.run(
+        [sys.executable, script, *options, "--help"], cwd=ROOT, text=True, stdout=subprocess.PIPE
+    )
+    assert done.returncode == 0
+    assert {o for o in options if o.startswith("--")} <= set(re.findall(r"--\w+", done.stdout))
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_example_of_a_configuration_plans_the_jobs(project: Project, example: str):
+    (project.folder / "mine.yaml").write_text(example)
+    assert ("make_table",) in project.planned("--configfile", "mine.yaml")
+
+
 def test_images_of_one_s_own(project: Project, tmp_path: Path):
     folder = tmp_path / "own images"
     folder.mkdir()
@@ -69,19 +103,50 @@ def test_images_of_one_s_own(project: Project, tmp_path: Path):
     assert "Traceback" not in done.stdout
 
 
-def test_results_are_pasted_and_pictures_are_there():
-    for page, count in ((README, 5), (DENOISERS, 4)):
-        markers = re.findall(r"<!-- (?:table|times): .*? -->\n(.*?)<!-- end -->", page, re.DOTALL)
-        assert len(markers) == count
-        assert all(content.count("\n|") >= 5 for content in markers)
-    for picture in re.findall(r"!\[.*?\]\((.*?)\)", README):
-        assert (ROOT / picture).is_file(), picture
+def test_results_are_pasted():
+    counts = {}
+    for name, page in PAGES.items():
+        pasted = re.findall(MARKED, page, re.DOTALL)
+        assert all(content.count("\n|") >= 5 for content in pasted)
+        assert len(pasted) == len(re.findall(r"^<!-- (?!end)", page, re.MULTILINE))
+        counts |= {name: len(pasted)} if pasted else {}
+    assert counts == {
+        "README.md": 1,
+        "docs/denoisers.md": 4,
+        "docs/reproduction.md": 2,
+        "docs/speed.md": 1,
+    }
+
+
+def test_each_result_is_pasted_once():
+    names = re.findall(r"<!-- (?:table|times): (.*?) -->", TEXT)
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_and_pictures_lead_somewhere(name: str):
+    for link in re.findall(r"\]\((?!https:)(.*?)\)", PAGES[name]):
+        place, _, heading = link.partition("#")
+        path = ((ROOT / name).parent / place).resolve() if place else ROOT / name
+        assert path.exists(), link
+        titles = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE) if heading else []
+        anchors = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+        assert not heading or heading in anchors, link
+
+
+def test_files_that_the_pages_name_exist():
+    folders = "benchmarks|config|docs|profiles|resources|tests|workflow"
+    named = set(re.findall(rf"[`\s]((?:{folders})/[\w./-]*\w/?)[`\s,;]", TEXT))
+    made = {name for name in named if name.startswith("resources/datasets")}
+    named -= made | {"workflow/scripts/RULE.py"}
+    assert len(named) > 20
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
 def test_the_unet_beats_the_published_auto_encoder_in_every_row():
     """Of the results that are pasted; the README says so."""
     table = re.search(
-        r"methods.md#SSIM -->\n\n\*\*All methods: real.*?<!-- end -->", README, re.DOTALL
+        r"methods.md#SSIM -->\n\n\*\*All methods: real.*?<!-- end -->", DENOISERS, re.DOTALL
     )
     rows = [line.strip("|").split("|") for line in table[0].splitlines() if line.startswith("|")]
     found = {name.strip(): [cell.strip(" *") for cell in cells] for name, *cells in rows}
@@ -97,12 +162,71 @@ def test_the_environment_of_the_rules_has_the_required_versions():
     assert environment["dependencies"][-1] == {"pip": required}
 
 
-def test_each_make_target_of_the_readme_exists():
+def test_each_make_target_of_the_pages_exists():
     makefile = (ROOT / "Makefile").read_text()
-    targets = set(re.findall(r"(?:`|^)make ([a-z-]+)", README, re.MULTILINE))
-    assert {"run", "test", "check-paper"} <= targets
+    targets = set(re.findall(r"(?:`|^)make ([a-z-]+)", TEXT, re.MULTILINE))
+    assert {"run", "test", "check-paper", "methods", "detector", "why"} <= targets
     for target in targets:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_make_readme_pastes_into_each_page_with_results():
+    makefile = (ROOT / "Makefile").read_text()
+    recipe = re.search(
+        r"^readme:.*\n\t(grep .*) \| \\\n\t  xargs .*/paste.py$", makefile, re.MULTILINE
+    )
+    found = subprocess.check_output(recipe[1], shell=True, cwd=ROOT, text=True)
+    assert set(found.split()) == {n for n, page in PAGES.items() if "<!-- end" in page}
+
+
+def keys_of(schema: Any) -> Iterator[str]:
+    """Yield the names of the properties in a JSON schema, at any depth."""
+    for key, value in schema.items() if isinstance(schema, dict) else ():
+        if key == "properties":
+            yield from value
+        yield from keys_of(value)
+
+
+def test_each_key_of_the_schema_is_explained():
+    keys = set(keys_of(yaml.safe_load((ROOT / "workflow/schemas/config.yaml").read_text())))
+    assert {"image_size", "manifest", "distribution", "only", "capture"} <= keys
+    rows = "\n".join(line for line in CONFIGURATION.splitlines() if line.startswith("|"))
+    assert [key for key in sorted(keys) if f"`{key}`" not in rows] == []
+
+
+def settings_of(path: Path) -> Iterator[str]:
+    """Yield the settings that a plug-in declares in its file."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "SETTINGS":
+            declared = ast.literal_eval(node.value)
+            yield from declared.get("properties", declared)
+
+
+@pytest.mark.parametrize("folder", ["methods", "distributions", "recipes"])
+def test_each_setting_of_a_plugin_is_explained(folder: str):
+    section = CONFIGURATION.split("\n## Plug-ins")[0]
+    for path in (SCRIPTS / folder).glob("[!_]*.py"):
+        if folder == "recipes":  # all in one table
+            rows = section.split("\n### Training")[1]
+        else:
+            own = rf"^\|[^|]*`{path.stem}`[^|]*\| `.*\n(?:\| +\| `.*\n)*"
+            rows = re.search(own, section, re.MULTILINE)[0]
+        for setting in settings_of(path):
+            assert f"`{setting}`" in rows, f"{path.stem}: {setting}"
+
+
+def test_each_constant_of_a_plugin_is_explained():
+    schema = yaml.safe_load((ROOT / "workflow/schemas/plugin.yaml").read_text())
+    section = CONFIGURATION.split("\n## Plug-ins")[1]
+    assert [name for name in schema["properties"] if f"`{name}`" not in section] == []
+
+
+def test_values_that_the_page_on_the_configuration_gives_are_those_of_the_file():
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    section = CONFIGURATION.split("\n### Data sets")[0]
+    given = re.findall(r"^\| `(\w+)` \| [^|]*\| `(.*?)` \|", section, re.MULTILINE)
+    assert {"dataset", "image_size", "seed", "device", "table"} == {key for key, _ in given}
+    assert {key: yaml.safe_load(value) for key, value in given}.items() <= config.items()
 
 
 def test_each_test_that_the_page_on_reliability_names_exists():
