@@ -1,5 +1,4 @@
 import copy
-import math
 import shutil
 from pathlib import Path
 
@@ -7,7 +6,7 @@ import pytest
 import yaml
 
 from engine import plugins as module
-from engine.configuration import checked, merged
+from engine.configuration import checked, merged, read_text
 from engine.methods import methods_of
 from engine.plugins import ConfigurationError, declarations, plugins
 
@@ -95,193 +94,72 @@ def test_an_error_is_reported_once():
     assert lines == ["noise.empty.distribution: missing"]
 
 
-@pytest.mark.parametrize(
-    ("path", "value", "allowed"),
-    [
-        ("run", "a/b", "a file name"),
-        ("run", "-rf", "a file name"),
-        ("dataset", "mars", "phantom, isbi2015"),
-        ("image_size", 8, "16 or more"),
-        ("image_size", "large", "a value of type integer"),
-        ("image_size", 64.5, "a value of type integer"),
-        ("image_size", True, "a value of type integer"),
-        (f"noise/{GAUSSIAN}/factor", math.inf, "a value of type number"),
-        (f"noise/{GAUSSIAN}", None, "a value of type object"),
-        ("methods/median", None, "a value of type object"),
-        ("select", None, "a value of type object"),
-        ("methods/autoencoder/overrides", None, "a value of type object"),
-        ("methods/median/label", "a|b", "text without |"),
-        ("methods/median/label", "", "text without |"),
-        ("methods/unet/only", [], "at least 1 entry"),
-        ("methods/unet/training/loss", "absolute", "similarity, squared error"),
-        ("noise/poisson_0.2_1/lambda", 1e30, "1000000 or less"),
-        ("seed", -1, "0 or more"),
-        ("device", "tpu", "auto, cpu, cuda"),
-        ("noise", [], "a value of type object"),
-        (f"noise/{GAUSSIAN}/std", -1, "0 or more"),
-        (f"noise/{GAUSSIAN}/factor", 0, "more than 0"),
-        ("noise/poisson_0.2_1/lambda", 0, "more than 0"),
-        ("methods/median/size", 0, "1 or more"),
-        ("methods/autoencoder/training/keep", "first", "last, best"),
-        ("methods/median/inversion", "perhaps", "a value of type boolean"),
-    ],
-)
-def test_wrong_values_are_named_with_what_is_allowed(path, value, allowed):
-    message = f"{path.replace('/', '.')}: {value!r} is not allowed; allowed: {allowed}"
-    assert message in refusal(path, value)
+SPECIAL = {"GONE": ..., "null": None}
+# A change of the default configuration, and what the message says after the key that is changed.
+REFUSED = """
+run = a/b | 'a/b' is not allowed; allowed: a file name
+run = -rf | '-rf' is not allowed; allowed: a file name
+dataset = mars | 'mars' is not allowed; allowed: phantom, isbi2015
+dataset = GONE | missing
+image_size = 8 | 8 is not allowed; allowed: 16 or more
+image_size = large | 'large' is not allowed; allowed: a value of type integer
+image_size = 64.5 | 64.5 is not allowed; allowed: a value of type integer
+image_size = true | True is not allowed; allowed: a value of type integer
+image_size = 126 | 126 does not suit the method unet; allowed: multiples of 16
+seed = -1 | -1 is not allowed; allowed: 0 or more
+device = tpu | 'tpu' is not allowed; allowed: auto, cpu, cuda
+colour = blue | unknown key; allowed: dataset, datasets
+select = null | None is not allowed; allowed: a value of type object
+select/methods = [medium] | .0: 'medium' is not allowed; allowed: autoencoder, median
+select/noise = [quiet] | .0: 'quiet' is not allowed; allowed: gaussian_0.1_0_1
+table = [medium] | .0: 'medium' is not allowed; allowed: autoencoder, median, unet
+datasets/phantom/train = 400 | 400 of 400 subjects leaves none to test on
+datasets/mine = {train: 3} | either `subjects` (rendered) or `sources` (read) is needed
+noise = [] | [] is not allowed; allowed: a value of type object
+noise/a b = {distribution: gaussian} | 'a b' is not allowed; allowed: a file name
+noise/gaussian_0.1_0_1 = null | None is not allowed; allowed: a value of type object
+noise/gaussian_0.1_0_1/distribution = cauchy | 'cauchy' is not allowed; allowed: gaussian
+noise/gaussian_0.1_0_1/factor = .inf | inf is not allowed; allowed: a value of type number
+noise/gaussian_0.1_0_1/factor = 0 | 0 is not allowed; allowed: more than 0
+noise/gaussian_0.1_0_1/mean = "nan" | nan is not allowed; allowed: a value of type number
+noise/gaussian_0.1_0_1/std = GONE | missing
+noise/gaussian_0.1_0_1/stdd = 1 | unknown key; allowed: distribution, factor, mean, std
+noise/poisson_0.2_1/lambda = 1e30 | 1e+30 is not allowed; allowed: 1000000 or less
+noise/new = {distribution: poisson_gaussian, dose: 9} | .electronic: missing
+noise/new = {distribution: speckle, std: 1, share: 1} | .share: unknown key; allowed: distr
+methods/nothing = {} | there is no workflow/scripts/methods/nothing.py; allowed: autoencoder
+methods/noisy = {plugin: median, size: 3} | 'noisy' is not allowed; allowed: another name
+methods/median/label = auto-encoder | 'auto-encoder' is taken
+methods/median/label = noisy | 'noisy' is taken
+methods/median/label = a|b | 'a|b' is not allowed; allowed: text without |
+methods/median/inversion = perhaps | 'perhaps' is not allowed; allowed: a value of type bool
+methods/median/training = {} | unknown key; allowed: default, inversion, label, only, overrides, plugin
+methods/median/tune = {sise: [3]} | .sise: unknown key; allowed: size
+methods/median/tune = {size: []} | .size: [] is not allowed; allowed: at least 1 entry
+methods/median/tune = {size: [5, 0]} | .size.1: 0 is not allowed; allowed: 1 or more
+methods/median/tune = {size: [5, 7]} | methods.median.size: is also in tune; give one of the two
+methods/new = {plugin: median, tune: {size: [3]}, size: 3} | methods.new.size: is also in tune
+methods/autoencoder/training = GONE | missing
+methods/autoencoder/training/keep = first | 'first' is not allowed; allowed: last, best
+methods/autoencoder/overrides/nowhere = {} | unknown key; allowed: gaussian_0.1_0_1
+methods/autoencoder/overrides/poisson_0.2_1/tale = 8 | unknown key; allowed: tail, training
+methods/unet/inversion = true | unknown key; allowed: blocks, default
+methods/unet/tune = {blocks: [1, 2]} | unknown key
+methods/unet/only = [] | [] is not allowed; allowed: at least 1 entry
+methods/unet/only = [nowhere] | .0: 'nowhere' is not allowed; allowed: gaussian_0.1_0_1
+methods/unet/widths = [8, 8, 8, 8, 8] | [8, 8, 8, 8, 8] is not allowed; allowed: at most 4 entries
+methods/unet/training/keep = last | unknown key; allowed: batch, capture, layout, learning_rate
+"""
 
 
-@pytest.mark.parametrize(
-    ("path", "value", "allowed"),
-    [
-        ("colour", "blue", "dataset, datasets"),
-        ("methods/unet/inversion", True, "blocks, default"),
-        (f"noise/{GAUSSIAN}/stdd", 1, "distribution, factor, mean, std"),
-        (
-            "methods/median/training",
-            {},
-            "default, inversion, label, only, overrides, plugin, size, tune",
-        ),
-        ("methods/autoencoder/overrides/nowhere", {"tail": [8]}, f"{GAUSSIAN}"),
-        (f"methods/autoencoder/overrides/{GAUSSIAN}/tale", [8], "tail, training"),
-        ("methods/unet/tune", {"blocks": [1, 2]}, ""),
-        (
-            "methods/unet/training/keep",
-            "last",
-            "batch, capture, layout, learning_rate, loss, precision, steps, threads",
-        ),
-    ],
-)
-def test_unknown_keys_are_named_with_those_that_are_known(path, value, allowed):
-    message = f"{path.replace('/', '.')}: unknown key; allowed: {allowed}"
-    assert message in refusal(path, value)
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "message"),
-    [
-        ("dataset", ..., "dataset: missing"),
-        (
-            "image_size",
-            126,
-            "image_size: 126 does not suit the method unet; allowed: multiples of 16",
-        ),
-        (
-            f"noise/{GAUSSIAN}/mean",
-            "nan",
-            "mean: nan is not allowed; allowed: a value of type number",
-        ),
-        ("methods/median/label", "auto-encoder", "methods.median.label: 'auto-encoder' is taken"),
-        ("methods/median/label", "noisy", "methods.median.label: 'noisy' is taken"),
-        (f"noise/{GAUSSIAN}/std", ..., f"noise.{GAUSSIAN}.std: missing"),
-        (
-            f"noise/{GAUSSIAN}/distribution",
-            "cauchy",
-            "'cauchy' is not allowed; allowed: gaussian, poisson",
-        ),
-        (
-            "noise/a b",
-            {"distribution": "poisson", "factor": 1, "lambda": 1},
-            "'a b' is not allowed; allowed: a file name",
-        ),
-        (
-            "methods/nothing",
-            {},
-            "methods.nothing: there is no workflow/scripts/methods/nothing.py; allowed: autoenc",
-        ),
-        (
-            "methods/noisy",
-            {"plugin": "median", "size": 3},
-            "methods: 'noisy' is not allowed; allowed: another name",
-        ),
-        ("methods/autoencoder/training", ..., "methods.autoencoder.training: missing"),
-        (
-            "methods/median/tune",
-            {"sise": [3]},
-            "methods.median.tune.sise: unknown key; allowed: size",
-        ),
-        (
-            "methods/median/tune",
-            {"size": []},
-            "methods.median.tune.size: [] is not allowed; allowed: at least 1 entry",
-        ),
-        (
-            "methods/median/tune",
-            {"size": [5, 0]},
-            "methods.median.tune.size.1: 0 is not allowed; allowed: 1 or more",
-        ),
-        (
-            "methods/median/tune",
-            {"size": [5, 7]},
-            "methods.median.size: is also in tune; give one of the two",
-        ),
-        (
-            "methods/tuned",
-            {
-                "plugin": "median",
-                "tune": {"size": [3, 5]},
-                "overrides": {"gaussian_0.1_0_1": {"size": 3}},
-            },
-            f"methods.tuned.overrides.{GAUSSIAN}.size: is also in tune",
-        ),
-        ("methods/unet/widths", [8, 8, 8, 8, 8], "methods.unet.widths"),
-        (
-            "methods/unet/only",
-            ["nowhere"],
-            f"methods.unet.only.0: 'nowhere' is not allowed; allowed: {GAUSSIAN}",
-        ),
-        (
-            "noise/new",
-            {"distribution": "poisson_gaussian", "dose": 0, "electronic": 0},
-            "noise.new.dose: 0 is not allowed; allowed: more than 0",
-        ),
-        (
-            "noise/new",
-            {"distribution": "poisson_gaussian", "dose": 9},
-            "noise.new.electronic: missing",
-        ),
-        (
-            "noise/new",
-            {"distribution": "speckle", "std": 1, "factor": 1},
-            "noise.new.factor: unknown key; allowed: distribution, std",
-        ),
-        (
-            "table",
-            ["medium"],
-            "table.0: 'medium' is not allowed; allowed: autoencoder, median, unet",
-        ),
-        (
-            "select/methods",
-            ["medium"],
-            "select.methods.0: 'medium' is not allowed; allowed: autoencoder, median",
-        ),
-        ("select/noise", ["quiet"], f"select.noise.0: 'quiet' is not allowed; allowed: {GAUSSIAN}"),
-        (
-            "datasets/phantom/train",
-            400,
-            "datasets.phantom.train: 400 of 400 subjects leaves none to test on",
-        ),
-        (
-            "datasets/mine",
-            {"train": 3},
-            "datasets.mine: either `subjects` (rendered) or `sources` (read) is needed",
-        ),
-        (
-            "datasets/phantom/sources",
-            ["a"],
-            "datasets.phantom: either `subjects` (rendered) or `sources` (read)",
-        ),
-    ],
-)
-def test_values_that_do_not_fit_each_other_are_named(path, value, message):
-    assert message in refusal(path, value)
-
-
-def refusal(path: str, value: object) -> str:
-    """Return the message with which the default configuration with this change is refused."""
+@pytest.mark.parametrize("case", REFUSED.strip().splitlines())
+def test_messages_name_the_key_and_what_is_allowed(case):
+    change, _, words = case.partition(" | ")
+    path, _, value = change.partition(" = ")
     with pytest.raises(ConfigurationError) as caught:
-        checked(changed(path, value))
-    return str(caught.value)
+        checked(changed(path, SPECIAL[value] if value in SPECIAL else read_text(value)))
+    assert words in str(caught.value)
+    assert path.split("/")[-1] in str(caught.value)
 
 
 def test_all_errors_are_reported_at_once():
@@ -360,50 +238,32 @@ FUNCTION = "def denoise(noisy, noise, settings):\n    return noisy\n"
 NETWORK = "def build_network(settings, noise):\n    pass\n"
 
 
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
-        ("RECIPE = 'sourdough'\n" + NETWORK, "RECIPE: 'sourdough' is not allowed; allowed: noise2"),
-        (NETWORK, "RECIPE: None is not allowed; allowed: noise2"),
-        ("x = 1\n", "has neither a function `denoise` nor `build_network`"),
-        ("def denoise(:\n", "can't be read as Python"),
-        (
-            "USES = ['clean image']\n" + FUNCTION,
-            "USES.0: 'clean image' is not allowed; allowed: clean images, noise model",
-        ),
-        (
-            "USES = 'noise model'\n" + FUNCTION,
-            "USES: 'noise model' is not allowed; allowed: a value of type array",
-        ),
-        (
-            "IMAGE_SIZE_MULTIPLE = 0\n" + FUNCTION,
-            "IMAGE_SIZE_MULTIPLE: 0 is not allowed; allowed: 1 or more",
-        ),
-        ("SIZES = [1, 2]\nSETTINGS = {'a': {'enum': SIZES}}\n" + FUNCTION, "SETTINGS is computed"),
-        (
-            "SETTINGS = {'a': {'minimum': 1, 'default': 0}}\n" + FUNCTION,
-            "SETTINGS.a: its default does not fit it",
-        ),
-        (
-            "EXPLOITS_LATTICE = True\n" + FUNCTION,
-            "EXPLOITS_LATTICE is no longer read; say in a text, CAVEAT",
-        ),
-        (
-            "CAVEAT = True\n" + FUNCTION,
-            "CAVEAT: True is not allowed; allowed: a value of type string",
-        ),
-        (
-            "SETTINGS = {'default': {}}\n" + FUNCTION,
-            "SETTINGS.default: every entry may have this; use another name",
-        ),
-        ("SETTINGS = {'a': {'type': 'intger'}}\n" + FUNCTION, "SETTINGS.a.type"),
-    ],
-)
-def test_a_plugin_that_declares_nonsense_is_refused(plugin_folder, source, message):
+# What a file declares, and what the message says after the file's name.
+NONSENSE = """
+RECIPE = "sourdough"; NETWORK | RECIPE: 'sourdough' is not allowed; allowed: noise2
+NETWORK | RECIPE: None is not allowed; allowed: noise2
+x = 1 | has neither a function `denoise` nor `build_network`
+def denoise(: | can't be read as Python
+USES = ["clean image"]; FUNCTION | USES.0: 'clean image' is not allowed; allowed: clean images, no
+USES = "noise model"; FUNCTION | USES: 'noise model' is not allowed; allowed: a value of type array
+IMAGE_SIZE_MULTIPLE = 0; FUNCTION | IMAGE_SIZE_MULTIPLE: 0 is not allowed; allowed: 1 or more
+CAVEAT = True; FUNCTION | CAVEAT: True is not allowed; allowed: a value of type string
+EXPLOITS_LATTICE = True; FUNCTION | EXPLOITS_LATTICE is no longer read; say in a text, CAVEAT
+SIZES = [1, 2]; SETTINGS = {"a": {"enum": SIZES}}; FUNCTION | SETTINGS is computed
+SETTINGS = {"a": {"minimum": 1, "default": 0}}; FUNCTION | SETTINGS.a: its default does not fit it
+SETTINGS = {"default": {}}; FUNCTION | SETTINGS.default: every entry may have this; use another name
+SETTINGS = {"a": {"type": "intger"}}; FUNCTION | SETTINGS.a.type
+"""
+
+
+@pytest.mark.parametrize("case", NONSENSE.strip().splitlines())
+def test_a_plugin_that_declares_nonsense_is_refused(plugin_folder, case):
+    source, _, words = case.partition(" | ")
+    source = source.replace("; ", "\n").replace("FUNCTION", FUNCTION).replace("NETWORK", NETWORK)
     (plugin_folder / "methods/bread.py").write_text(source)
     with pytest.raises(ConfigurationError) as caught:
         checked(changed("methods/bread", {}))
-    assert f"bread.py: {message}" in str(caught.value)
+    assert f"bread.py: {words}" in str(caught.value)
 
 
 def test_a_distribution_needs_its_settings_and_its_function(plugin_folder):
