@@ -1,7 +1,7 @@
 """Additive noise of a Poisson distribution, as in the published experiment.
 
-The draws do not depend on the signal: this is noise on the lattice 0, factor, 2 factor, ..., not the
-quantum noise of a detector (for that, see `poisson_gaussian`).
+The draws do not depend on the signal: this is noise on the lattice 0, factor, 2 factor, ..., not
+the quantum noise of a detector (for that, see `poisson_gaussian`).
 """
 
 import numpy as np

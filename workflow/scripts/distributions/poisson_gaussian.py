@@ -1,4 +1,4 @@
-"""What a linear X-ray detector reads: quantum noise, which depends on the signal, and electronic noise.
+"""The noise of a linear X-ray detector: quantum noise, which depends on the signal, and electronic.
 
 Source: A. Foi et al., Practical Poissonian-Gaussian noise modeling and fitting for single-image
 raw-data, IEEE Transactions on Image Processing 17(10), 2008.

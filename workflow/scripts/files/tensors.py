@@ -27,8 +27,8 @@ def load_tensors(path: str | Path) -> dict[str, Any]:
     """Return what `save_tensors` wrote, on the CPU. No code in the file is run.
 
     Raises:
-        InputError: When the file is damaged (PyTorch itself reads over changed bits), or holds anything
-            but tensors, numbers and texts.
+        InputError: When the file is damaged (PyTorch itself reads over changed bits), or holds
+            anything but tensors, numbers and texts.
         FileNotFoundError: When there is none.
     """
     try:

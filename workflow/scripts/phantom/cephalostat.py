@@ -36,7 +36,7 @@ def nasion_holder(rays: Rays, subject: Subject) -> None:
 
 
 def wedge(rays: Rays, subject: Subject) -> None:
-    """The soft-tissue filter: it begins in front of the face and thickens, like a cone, outwards."""
+    """The soft-tissue filter: it begins in front of the face and thickens outwards like a cone."""
     x, y = rays.x[None, :], rays.y[:, None]
     away = np.maximum(np.hypot(np.maximum(x - 70, 0), (y - 150) / 1.5) - 64, 0)
     cone = 0.5 + 0.022 * away + 0.00032 * away**2

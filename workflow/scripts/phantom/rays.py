@@ -61,7 +61,7 @@ class Rays:
     def ellipsoid(
         self, material: str, centre: Array, axes: ArrayLike, depth: float, degrees: float = 0
     ) -> None:
-        """Add an ellipsoid with half-axes `axes` on the film and `depth` mm across in its middle."""
+        """Add an ellipsoid with half-axes `axes` on the film, `depth` mm across in its middle."""
         centre = np.reshape(centre, (1, 2))
         at = self.window(centre, max(axes))
         x, y = self.grid(at)

@@ -128,7 +128,7 @@ def place(subject: Subject, points: ArrayLike, part: str = "head", side: int = 0
         x = x + np.tan(np.radians(subject.neck_angle)) * 60 * below * (0.6 + 0.4 * below)
     else:
         if part == "jaw":
-            # The teeth stay in occlusion: the lower border turns, the alveolar process follows less.
+            # The teeth stay in occlusion: the lower border turns, the alveolar process less.
             turned = rotated(points, CONDYLE, subject.jaw_angle)
             x, y = (points + ramp((y - 158 - 0.3 * (x - 97)) / 25)[:, None] * (turned - points)).T
             x = x + subject.chin * (ramp((y - 175) / 25) * ramp((x - 90) / 30))
