@@ -43,7 +43,7 @@ SSIM = {
     "dots": {"noisy": 0.2, "median": 0.99},
 }
 CAVEATS = {"snap": "knows the grey values. Real images have others."}
-SECONDS = {"gauss": 100, "pois": 300, "dots": 200}
+SECONDS = {"gauss": 100, "pois": 300, "dots": 250}
 PUBLISHED = {
     "source": "somewhere",
     "image_size": 128,
@@ -54,13 +54,13 @@ PUBLISHED = {
 
 
 def score_lines(ssim=SSIM) -> pd.DataFrame:
-    """Scores of two images, .01 above and below the mean."""
+    """Scores of three images around the mean."""
     return pd.DataFrame(
         [
             {"noise": noise, "method": method, "image": image, "ssim": mean + change, "psnr": 20.0}
             for noise, means in ssim.items()
             for method, mean in means.items()
-            for image, change in (("NA", 0.01), ("002", -0.01))
+            for image, change in (("NA", 0.02), ("002", -0.01), ("003", -0.01))
         ]
     )
 
@@ -184,9 +184,9 @@ def test_costs_are_medians_over_the_noise_settings():
         *("Training, s", "ms an image"),
     ]
     rows = rows_of(text)
-    assert rows["auto-encoder"] == ["yes", "no", "57,313 to 57,314", "1,280", "200", "0.200"]
+    assert rows["auto-encoder"] == ["yes", "no", "57,313 to 57,314", "1,280", "250", "0.250"]
     assert rows["U-Net"][:2] == ["no", "yes"]
-    assert rows["median"] == ["no", "no", DASH, DASH, DASH, "0.200"]
+    assert rows["median"] == ["no", "no", DASH, DASH, DASH, "0.250"]
     assert rows["snapped"][:2] == ["yes", "yes"]
 
 
@@ -238,16 +238,16 @@ def test_page_of_all_methods(tmp_path, labels):
             if method in ("noisy", *labels):
                 paths[name].append(str(tmp_path / f"{name}-{noise}-{method}.csv"))
                 some.to_csv(paths[name][-1], index=False)
-    tuning = tmp_path / "tuning" / "gauss" / "median.json"
+    tuning = tmp_path / "tuning" / "pois" / "snap.json"
     tuning.parent.mkdir(parents=True)
     tuning.write_text(json.dumps([{"settings": {"size": 5}, "ssim": 0.6}]))
     published = tmp_path / "published.yaml"
-    published.write_text(yaml.safe_dump(PUBLISHED))
+    published.write_text(yaml.safe_dump(PUBLISHED | {"image_size": 32}))
     outputs = {name: str(tmp_path / f"out.{name}") for name in ("md", "html", "csv", "scores")}
     params = {
         "dataset": "phantom",
         "rendered": True,
-        "image_size": 128,
+        "image_size": 32,
         "noise": NOISE,
         "labels": labels,
         "uses": {name: USES[name] for name in labels},
@@ -269,9 +269,10 @@ def test_page_of_all_methods(tmp_path, labels):
         "## Tuned settings",
     ]
     assert headings == (everything if labels else everything[:1])
-    assert "over 2 test images" in text
+    assert "over 3 test images" in text
+    assert "*published auto" in text
     assert "The images are a digital phantom: this says nothing about patients." in text
-    assert text.count(" snapped † ") == (2 if labels else 0)  # SSIM and cost
+    assert text.count(" snapped † ") == (3 if labels else 0)  # SSIM, cost, tuned
     assert text.count("- † snapped: ") == (1 if labels else 0)
     assert ("**0.9500**" in text) == bool(labels)
     assert ("<strong>0.9500</strong>" in (tmp_path / "out.html").read_text()) == bool(labels)
@@ -298,6 +299,14 @@ def test_figure_compares_over_the_settings_that_most_methods_have():
     assert methods.loc["median", "milliseconds"] == pytest.approx(0.2)
     mean = "Mean over the noise settings gauss, pois."
     assert note == f"{mean} Left out, since they lack some of these: snapped."
+
+
+def test_figure_is_of_the_commonest_settings_where_no_setting_has_most_methods():
+    ssim = {"gauss": ["autoencoder", "unet"], "pois": ["median"], "dots": ["snap"]}
+    table = table_of({name: dict.fromkeys(["noisy", *some], 0.5) for name, some in ssim.items()})
+    methods, note = summary(table, USES, CAVEATS)
+    assert list(methods.index) == ["autoencoder", "unet"]
+    assert note.startswith("Mean over the noise settings gauss. Left out")
 
 
 def test_groups_of_the_figure():
@@ -335,15 +344,16 @@ def test_figure_marks_methods_with_a_caveat_and_explains_it(tmp_path, monkeypatc
         snakemake_of(
             input={"methods": str(tmp_path / "methods.csv")},
             output={"figure": str(tmp_path / "compute.png")},
-            params={"dataset": "mine", "rendered": False, "uses": USES, "caveats": CAVEATS},
+            params={"dataset": "mine", "rendered": True, "uses": USES, "caveats": CAVEATS},
         )
     )
     (figure,) = figures
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert legend[-2:] == ["with a caveat (†)", "best at this cost or less, without †"]
     assert " ".join(figure.get_supxlabel().split()) == (
-        "Real images (mine). Mean over the noise settings pois. † snapped: knows the grey values. "
-        "Real images have others."
+        "Digital phantom (mine). Mean over the noise settings pois. The images are a digital "
+        "phantom: this says nothing about patients. † snapped: knows the grey values. Real images "
+        "have others."
     )
     run = figure.axes[0]
     assert run.lines[0].get_ydata().max() == pytest.approx(0.71)  # not that of snapped
@@ -363,6 +373,10 @@ def test_labels_of_the_figure_do_not_cover_each_other():
     )
     figure = compute_figure(methods, "note")
     axis = figure.axes[0]
+    assert axis.get_xscale() == "log"
+    fair = methods[methods["group"] != MARKED].sort_values("milliseconds")
+    line = axis.lines[0].get_xydata().tolist()
+    assert line == np.c_[fair["milliseconds"], fair["ssim"].cummax()].tolist()
     renderer = figure.canvas.get_renderer()
     boxes = []
     for text in axis.texts:

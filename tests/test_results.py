@@ -16,14 +16,22 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 import compare_datasets
 import make_table
 import plot_examples
+import plot_training
 import score_images
+from compare_datasets import (
+    local_variance,
+    montage_of,
+    power_spectrum,
+    remarks,
+    statistics,
+    statistics_figure,
+)
 from engine import digests
 from engine.job import InputError
 from make_table import mean_table, notes, published_form, with_published
 from noise.seeds import generator
 from paste import pasted
 from plot_examples import chosen_methods, fixed_examples, heading_of
-from plot_training import training_figure
 from results.pages import html, markdown
 from results.reading import read_costs, read_scores
 from results.scores import scores
@@ -262,8 +270,8 @@ LITERAL = [
 def test_pages_mark_whole_cells_and_escape_the_rest():
     cells = ["*a*", "**1**", "*b*c*", DASH, *LITERAL]
     table = pd.DataFrame({"Method": cells, "<x> *y*": cells})
-    page = markdown("Title <t> *u*", "Part", table, ["line <v> *w*"])
-    assert page.startswith("# Title \\<t> \\*u\\*\n\n## Part\n\n|")
+    page = markdown("Title <t> *u*", "Part <p>", table, ["line <v> *w*"])
+    assert page.startswith("# Title \\<t> \\*u\\*\n\n## Part \\<p>\n\n|")
     assert page.endswith("|\n\n- line \\<v> \\*w\\*\n")
     assert "h_1_2 |" in page  # names of noise settings are to be read in the Markdown as well
     shown = re.findall("<td.*?>(.*)</td>", html(page))
@@ -275,6 +283,7 @@ def test_pages_mark_whole_cells_and_escape_the_rest():
 def test_page_in_html_is_complete():
     text = html(markdown("Title <t>", "Part", pd.DataFrame({"<x>": ["y"]}), ["line"]))
     assert text.startswith('<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8">')
+    assert "<b>" not in html("# Title\n\n- <b>c</b>")
     parts = ["<title>Title &lt;t&gt;</title>", "<h1>Title &lt;t&gt;</h1>", "<h2>Part</h2>"]
     parts += ['<th style="text-align:right">&lt;x&gt;</th>', "<li>line</li>", "</html>"]
     assert sorted(parts, key=text.index) == parts
@@ -365,19 +374,59 @@ def test_figure_of_examples_has_the_images_and_scores_of_the_best(tmp_path, monk
         assert (picture.norm.vmin, picture.norm.vmax) == (0, 1)
 
 
-def test_figure_of_the_training_has_a_panel_a_method_and_a_colour_a_noise_setting():
-    history = pd.DataFrame(
-        {"images": [4, 8], "loss": [0.2, 0.1], "validation_loss": [np.nan, 0.15]}
+def test_figure_of_the_training_has_a_panel_a_method_and_a_colour_a_noise_setting(
+    tmp_path, monkeypatch
+):
+    paths = [tmp_path / name for name in ("a/unet.csv", "b/unet.csv", "b/dncnn.csv")]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("images,loss,validation_loss\n4,0.2,\n8,0.1,0.15\n")
+    figures = []
+    draw = plot_training.training_figure
+    monkeypatch.setattr(
+        plot_training, "training_figure", lambda found: figures.append(draw(found)) or figures[0]
     )
-    figure = training_figure({"U-Net": {"a": history, "b": history}, "DnCNN": {"b": history}})
-    unet, dncnn = figure.axes
+    plot_training.main(
+        job_of(
+            input={"histories": paths},
+            output={"figure": tmp_path / "training.png"},
+            params={"labels": {"unet": "U-Net", "dncnn": "DnCNN"}},
+        )
+    )
+    unet, dncnn = figures[0].axes
     assert [unet.get_title(), dncnn.get_title()] == ["U-Net", "DnCNN"]
     loss, dots = dncnn.lines
     assert loss.get_xydata().tolist() == [[4, 0.2], [8, 0.1]]
     assert dots.get_xydata().tolist() == [[8, 0.15]]
     assert [line.get_color() for line in unet.lines] == ["C0", "C0", "C1", "C1"]
     assert {line.get_color() for line in dncnn.lines} == {"C1"}
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+    assert [text.get_text() for text in figures[0].legends[0].get_texts()] == ["a", "b"]
+
+
+def test_statistics_of_images():
+    image = IMAGES[0, :16, :16]
+    variance = local_variance(image)
+    assert variance.shape == (10, 10)
+    assert variance[0, 9] == pytest.approx(image[:7, 9:].var(ddof=1))
+    wave = power_spectrum(np.cos(2 * np.pi * 5 * np.arange(32) / 32) * np.ones((32, 1)))
+    assert len(wave) == 16
+    assert wave.argmax() == 5 - 1  # the first is one cycle an image
+    noise = power_spectrum(generator(1, "white").normal(size=(128, 128)))
+    assert noise[8:].mean() == pytest.approx((3 / 8) ** 2, rel=0.1)  # Hann's mean square, twice
+    picture = montage_of(np.linspace(0, 1, 47)[:, None, None] * np.ones((2, 3)))
+    assert picture.shape == (4 * 2, 6 * 3)
+    assert picture[::2, ::3].ravel().tolist() == np.linspace(0, 255, 24).round().tolist()
+
+
+def test_remarks_say_how_far_two_sets_of_images_are_apart():
+    phantom, real = statistics(IMAGES[:2, :16, :16]), statistics(IMAGES[:2, :16, :16] / 2)
+    grey, _, _, power = remarks(phantom, real).splitlines()
+    assert re.search(r"at most 0\.[45]\d\d in", grey)  # half of the pixels are above one half
+    assert power.endswith("the real power: 4.00 from 1 to 4 cycles.")
+    assert "at most 0.000 in" in remarks(real, real)
+    axes = statistics_figure(phantom, real).axes
+    middle = np.median(real["grey value"][1], axis=0)
+    np.testing.assert_allclose(axes[0].lines[0].get_ydata(), middle)
 
 
 def test_page_on_the_phantom_has_the_text_of_its_template(tmp_path):
@@ -436,3 +485,19 @@ def test_a_part_of_a_page_can_be_pasted(tmp_path):
     )
     page = f"<!-- table: {tmp_path / 'page.md'}#Two words -->\n<!-- end -->\n"
     assert pasted(page).splitlines()[1:-1] == ["", "**All**", "", "second", ""]
+
+
+def test_times_of_the_jobs_are_pasted_by_rule(tmp_path):
+    measured = {"quick.tsv": (1, 5), "long/a/x.tsv": (10, 7), "long/b/x.tsv": (20, 9)}
+    measured |= {"long/c/x.tsv": (60, 8)}
+    for name, (seconds, memory) in measured.items():
+        path = tmp_path / "run/benchmarks" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"s\tmax_rss\n{seconds}\t{memory}\n")
+    page = pasted(f"<!-- times: {tmp_path / 'run'},{tmp_path / 'none'} -->\n<!-- end -->\n")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines()[4:-2]]
+    assert rows == [
+        ["long", "3", "20", "90", "9"],
+        ["quick", "1", "1", "1", "5"],
+        ["all", "4", "", "91", ""],
+    ]
