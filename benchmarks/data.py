@@ -27,7 +27,8 @@ sys.path.insert(0, str(SCRIPTS))
 
 from files.arrays import write_images
 from files.tables import read_table, write_table
-from images.reading import SUFFIXES, read_resized
+from images.reading import SUFFIXES
+from images.resizing import read_resized
 from render_phantom import render
 
 Result = dict[str, Any]

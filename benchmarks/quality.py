@@ -22,7 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scrip
 
 from augment_images import augmented
 from engine.job import Progress
-from images.reading import SUFFIXES, read_resized
+from images.reading import SUFFIXES
+from images.resizing import read_resized
 from methods import autoencoder
 from noise.models import corrupt
 from noise.seeds import digest, generator

@@ -9,12 +9,14 @@ import stat
 import tarfile
 import threading
 import zipfile
+import zlib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import rarfile
 import yaml
 from PIL import Image
 
@@ -71,7 +73,7 @@ def refused(place, *sources, **options) -> str:
 
 
 def fetched(place) -> list[str]:
-    """Return the names of the images; there may be nothing else but the table of their checksums."""
+    """Return the names of the images; only the table of their checksums may be beside them."""
     assert sorted(place.target.parent.iterdir()) == [place.target, place.checksums]
     files = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in place.target.iterdir()}
     table = {line["file"]: line["sha256"] for line in read_table(place.checksums)}
@@ -173,13 +175,16 @@ def test_links_in_a_tar_are_not_followed(place):
     assert "1 of 3 are missing: 001" in refused(place, place.root / "films.tar")
 
 
-@pytest.mark.parametrize("kind", ["zip", "tar"])
+@pytest.mark.parametrize("kind", ["zip", "tar", "rar"])
 def test_a_bomb_is_refused(place, monkeypatch, kind):
     monkeypatch.setattr(archives, "LARGEST_IMAGE", 2_000_000)
     bomb = place.films / "002.jpg"
     bomb.write_bytes(bytes(3_000_000))
     if kind == "zip":
         source = zipped(place)
+    elif kind == "rar":
+        source = place.root / "films.rar"
+        source.write_bytes(rared({"002.jpg": bytes(3_000_000)}))
     else:
         source = place.root / "films.tar"
         with tarfile.open(source, "w:gz") as archive:
@@ -216,24 +221,117 @@ def test_the_member_that_agrees_with_the_manifest_is_preferred(place):
         assert (place.target / "001.jpg").read_bytes() == right
 
 
-def test_a_rar_within_a_zip_needs_a_tool(place, monkeypatch):
-    monkeypatch.setenv("PATH", str(place.root / "tools"))
-    source = zipped(place, {"RawImage.rar": b"Rar!..."})
-    assert "install unrar" in refused(place, source)
+def vint(number: int) -> bytes:
+    """Return a number as RAR 5 stores it: 7 bits a byte, the lowest first."""
+    rest = number >> 7
+    return bytes([number % 128 | 128 * bool(rest)]) + (vint(rest) if rest else b"")
 
-    # A stand-in for bsdtar, which is called as `bsdtar -x -f ARCHIVE -C FOLDER`.
-    (place.root / "tools").mkdir()
+
+def rar_block(kind: int, body: bytes, data: bytes = b"", extra: bytes = b"") -> bytes:
+    flags = bool(extra) | 2 * bool(data)
+    sizes = b"".join(vint(len(part)) for part in (extra, data) if part)
+    head = vint(kind) + vint(flags) + sizes + body + extra
+    head = vint(len(head)) + head
+    return zlib.crc32(head).to_bytes(4, "little") + head + data
+
+
+def rared(members: dict[str, bytes], method: int = 0, flags: int = 0, extra: bytes = b"") -> bytes:
+    """Return a RAR of files. Method 0 stores them as they are; others hold `packed` in place."""
+    blocks = [rar_block(1, vint(flags))]
+    for name, content in members.items():
+        crc = zlib.crc32(content).to_bytes(4, "little")
+        body = vint(4) + vint(len(content)) + vint(0) + crc + vint(method << 7)
+        body += vint(1) + vint(len(name)) + name.encode()
+        blocks.append(rar_block(2, body, b"packed" if method else content, extra))
+    return b"Rar!\x1a\x07\x01\x00" + b"".join(blocks) + rar_block(5, vint(0))
+
+
+def stand_in(place, monkeypatch, script: str) -> None:
+    """Let bsdtar, and no other tool, be there for RARs: a script that is called in its place."""
+    monkeypatch.setattr(rarfile, "CURRENT_SETUP", None)
+    monkeypatch.setenv("PATH", str(place.root / "tools"))
+    (place.root / "tools").mkdir(exist_ok=True)
     tool = place.root / "tools" / "bsdtar"
-    tool.write_text(
-        f'#!/bin/sh\n/bin/mkdir "$5/Test1Data" && /bin/cp {place.films}/* "$5/Test1Data"'
-    )
+    tool.write_text(f'#!/bin/sh\n[ "$1" = --version ] && exit\n{script}')
     tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
+
+
+@pytest.fixture
+def films(place) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(place.films.iterdir())}
+
+
+@pytest.mark.parametrize("zipped_again", [False, True])
+def test_a_rar_is_unpacked_by_base_name(place, films, zipped_again):
+    members = {f"../a/{name}": content for name, content in films.items()}
+    members |= {"a/readme.txt": b"text", "a/004.jpg": b"other"}
+    if zipped_again:
+        source = zipped(place, {"RawImage.rar": rared(members)})
+    else:
+        source = place.root / "films.rar"
+        source.write_bytes(rared(members))
+    before = sorted(place.root.iterdir())
+    fetch(place, source)
+    assert fetched(place) == ["001.jpg", "002.jpg", "003.jpg"]
+    assert sorted(place.root.iterdir()) == before
+
+
+def test_what_is_compressed_in_a_rar_needs_a_tool(place, films, monkeypatch):
+    monkeypatch.setattr(rarfile, "CURRENT_SETUP", None)
+    monkeypatch.setenv("PATH", str(place.root / "tools"))
+    source = zipped(place, {"RawImage.rar": rared(films, method=3)})
+    assert "install unrar, unar, 7z or bsdtar" in refused(place, source)
+
+    # It gets an excerpt of one member, which has to be in the folder for scratch.
+    stand_in(
+        place,
+        monkeypatch,
+        f"""case "$1 $2 $3" in "-xOf {place.target.parent}"/.images.partial/*" --")
+        for film in {place.films}/*; do
+            /bin/grep -q "${{film##*/}}" "$2" && /bin/cat "$film"
+        done; esac""",
+    )
     fetch(place, source)
     assert fetched(place) == ["001.jpg", "002.jpg", "003.jpg"]
 
-    tool.write_text("#!/bin/sh\nexit 1")
     forget(place)
-    assert "bsdtar cannot unpack the RAR" in refused(place, source)
+    stand_in(place, monkeypatch, f"/bin/cat {place.films}/001.jpg")
+    assert "002.jpg cannot be unpacked" in refused(place, source)
+    stand_in(place, monkeypatch, "exit 1")
+    message = refused(place, source)
+    assert "001.jpg cannot be unpacked" in message
+    assert "install unrar" in message
+
+
+def test_names_in_a_solid_rar_are_no_options_for_the_tool(place, monkeypatch):
+    """Of a solid archive the tool gets the whole, and a member's name."""
+    source = place.root / "films.rar"
+    source.write_bytes(rared({"--option.jpg": b"content"}, method=3, flags=4))
+    stand_in(place, monkeypatch, f'[ "$*" = "-xOf {source} -- --option.jpg" ] && echo -n content')
+    (member,) = archives.members(source, place.root)
+    member.place(place.root / "image.jpg")
+    assert (place.root / "image.jpg").read_bytes() == b"content"
+
+
+def test_links_in_a_rar_are_not_followed(place, films):
+    goal = str(place.films / "001.jpg").encode()
+    link = bytes([5, 1, 0]) + vint(len(goal)) + goal
+    source = place.root / "films.rar"
+    source.write_bytes(rared({"001.jpg": b""}, extra=vint(len(link)) + link))
+    assert list(archives.members(source, place.root)) == []
+    assert "holds no images" in refused(place, source)
+
+
+def test_damaged_and_encrypted_rars_are_refused(place, films):
+    source, whole = place.root / "films.rar", rared(films)
+    for cut in (1, 10, 3000):
+        source.write_bytes(whole[:-cut])
+        assert "Unexpected EOF" in refused(place, source)
+    source.write_bytes(whole.replace(films["002.jpg"], films["002.jpg"][::-1]))
+    assert "002.jpg cannot be unpacked (Corrupt file" in refused(place, source)
+    key = bytes([36, 1, 0, 0, 15]) + bytes(32)
+    source.write_bytes(rared(films, extra=key))
+    assert "the RAR is encrypted" in refused(place, source)
 
 
 # --------------------------------------------------------------------------------- verification
@@ -371,6 +469,9 @@ class Server:
         current = handler.headers.get("If-Range", self.etag) == self.etag
         if self.ranges and wanted and current:
             start = int(wanted.removeprefix("bytes=").rstrip("-"))
+            if start >= total:
+                handler.send_error(416)
+                return
             handler.send_response(206)
             handler.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
         else:
@@ -440,6 +541,15 @@ def test_a_later_try_goes_on_with_an_interrupted_download(place, server):
     fetch(place, server.url)
     assert len(fetched(place)) == 3
     assert server.requests[1]["Range"] == f"bytes={2 * BLOCK}-"
+
+
+def test_a_complete_part_that_was_not_yet_renamed_is_downloaded_again(place, server):
+    file = download(server.url, place.root / "downloads")
+    file.rename(file.with_suffix(".part"))
+    assert download(server.url, place.root / "downloads", attempts=2, backoff=0) == file
+    assert file.read_bytes() == server.content
+    ranges = [request.get("Range") for request in server.requests]
+    assert ranges == [None, f"bytes={len(server.content)}-", None]
 
 
 def test_a_server_without_ranges_sends_all_again(place, server):

@@ -19,7 +19,8 @@ from files.atomic import file_digest
 from files.tables import write_table
 from images.archives import ARCHIVE_FAULTS, members
 from images.downloads import download
-from images.reading import fingerprint, read_grey, same_film
+from images.films import fingerprint, same_film
+from images.reading import read_grey
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

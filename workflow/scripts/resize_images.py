@@ -10,7 +10,8 @@ import numpy as np
 from engine.job import InputError, Progress, run
 from files.arrays import write_images
 from files.tables import write_table
-from images.reading import SUFFIXES, read_resized
+from images.reading import SUFFIXES
+from images.resizing import read_resized
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake

@@ -7,7 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 from files.atomic import file_digest, replacing
-from images.reading import SUFFIXES, fingerprint
+from images.films import fingerprint
+from images.reading import SUFFIXES
 
 
 def make_manifest(folder: Path, manifest: Path) -> int:

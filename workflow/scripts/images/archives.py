@@ -5,7 +5,6 @@ From an archive only the images are unpacked; a folder is read in place, through
 
 import lzma
 import shutil
-import subprocess
 import tarfile
 import zipfile
 import zlib
@@ -14,6 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
+
+import rarfile
 
 from engine.job import InputError, log
 from images.reading import SUFFIXES
@@ -28,13 +29,15 @@ ARCHIVE_FAULTS = (
     tarfile.TarError,
     zlib.error,
     lzma.LZMAError,
+    rarfile.Error,
 )
-RAR_TOOLS = {
-    "unrar": ["x", "-idq", "-o+", "{archive}", "{folder}/"],
-    "bsdtar": ["-x", "-f", "{archive}", "-C", "{folder}"],
-    "unar": ["-quiet", "-output-directory", "{folder}", "{archive}"],
-    "7z": ["x", "-y", "-bd", "-o{folder}", "{archive}"],
-}
+# rarfile 4.5 calls bsdtar with `-f -- ARCHIVE`, where `--` is taken for the archive.
+rarfile.SHELL = "/bin/sh"
+rarfile.BSDTAR_CONFIG["open_cmd"] = (
+    "SHELL",
+    "-c",
+    'archive=$1; shift; exec bsdtar -xOf "$archive" -- "$@"',
+)
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,10 @@ def members(path: Path, scratch: Path) -> Iterator[Member]:
             for entry in archive:
                 if entry.isreg() and _is_image(entry.name):
                     content = archive.extractfile(entry)
-                    yield Member(entry.name, partial(_copy, content, entry.name, LARGEST_IMAGE))
+                    yield Member(entry.name, partial(_copy, content, entry.name))
+    elif rarfile.is_rarfile(path):
+        yield from _rar_members(path, scratch)
     else:
-        with path.open("rb") as file:
-            is_rar = file.read(4) == b"Rar!"
-        if is_rar:
-            yield from _rar_members(path, scratch / "rar")
-            return
         raise InputError(f"{path} is no folder and no complete zip, tar or rar archive")
 
 
@@ -90,33 +90,38 @@ def _zip_members(path: Path, scratch: Path) -> Iterator[Member]:
         images = [e for e in archive.infolist() if _is_image(e.filename) and not e.is_dir()]
         for entry in images:
             with archive.open(entry) as content:
-                name = entry.filename
-                yield Member(name, partial(_copy, content, name, LARGEST_IMAGE))
+                yield Member(entry.filename, partial(_copy, content, entry.filename))
         rars = [name for name in archive.namelist() if name.lower().endswith(".rar")]
-        for number, name in enumerate([] if images else rars):
-            rar = scratch / f"{number}.rar"
+        for name in [] if images else rars:
+            rar = scratch / "inner.rar"
             with archive.open(name) as content, rar.open("wb") as file:
                 shutil.copyfileobj(content, file)
-            yield from _rar_members(rar, scratch / str(number))
+            yield from _rar_members(rar, scratch)
 
 
-def _rar_members(path: Path, folder: Path) -> Iterator[Member]:
-    """Unpack a RAR into `folder` with whichever tool is there, and yield its images."""
-    tools = [tool for tool in RAR_TOOLS if shutil.which(tool)]
-    if not tools:
-        raise InputError("holds a RAR: install unrar, bsdtar (libarchive-tools), unar or 7z")
-    folder.mkdir(exist_ok=True)
-    for tool in tools:
-        arguments = [part.format(archive=path, folder=folder) for part in RAR_TOOLS[tool]]
-        done = subprocess.run([tool, *arguments], capture_output=True, text=True)
-        if done.returncode == 0:
-            break
-        log.warning("%s cannot unpack the RAR: %s", tool, done.stderr.strip()[-500:])
-    else:
-        raise InputError(f"{', '.join(tools)} cannot unpack the RAR: install unrar")
-    for file in sorted(folder.rglob("*")):
-        if file.is_file() and not file.is_symlink() and _is_image(file.name):
-            yield Member(str(file.relative_to(folder)), file.rename)
+def _rar_members(path: Path, scratch: Path) -> Iterator[Member]:
+    """Yield the images of a RAR; what is compressed is unpacked by a tool that rarfile finds."""
+    rarfile.HACK_TMP_DIR = str(scratch)  # for the excerpts that it hands to the tool
+    with rarfile.RarFile(path, errors="strict") as archive:
+        if archive.needs_password():
+            raise InputError("the RAR is encrypted: unpack it by hand")
+        if archive.is_solid():  # each image is unpacked along with all before it
+            log.warning("the RAR is solid: if this takes too long, unpack it by hand")
+        for entry in archive:
+            if entry.is_file() and _is_image(entry.filename):
+                yield Member(entry.filename, partial(_unrar, archive, entry))
+
+
+def _unrar(archive: rarfile.RarFile, entry: rarfile.RarInfo, place: Path) -> None:
+    try:
+        with archive.open(entry) as content:
+            _copy(content, entry.filename, place)
+    except rarfile.RarCannotExec as error:
+        raise InputError(
+            "holds a RAR: install unrar, unar, 7z or bsdtar (libarchive-tools)"
+        ) from error
+    except rarfile.Error as error:
+        raise InputError(f"{entry.filename} cannot be unpacked ({error}): install unrar") from error
 
 
 def _is_image(name: str) -> bool:
@@ -129,10 +134,11 @@ def _link(file: Path, place: Path) -> None:
     place.symlink_to(file)
 
 
-def _copy(content: IO[bytes], name: str, most: int, place: Path) -> None:
-    """Write a member's content to `place`, refusing one of more than `most` bytes."""
+def _copy(content: IO[bytes], name: str, place: Path) -> None:
+    """Write a member's content to `place`, refusing more than `LARGEST_IMAGE` bytes."""
     with place.open("wb") as file:
         while block := content.read(MEGABYTE):
-            if file.tell() + len(block) > most:
-                raise InputError(f"{name} unpacks to more than {most // MEGABYTE} MB: no such film")
+            if file.tell() + len(block) > LARGEST_IMAGE:
+                most = LARGEST_IMAGE // MEGABYTE
+                raise InputError(f"{name} unpacks to more than {most} MB: no such film")
             file.write(block)
