@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from engine import plugins as module
-from engine.configuration import checked, merged, read_text
+from engine.configuration import canonical, checked, merged, read_text
 from engine.methods import methods_of
 from engine.plugins import ConfigurationError, declarations, plugins
 
@@ -85,6 +85,12 @@ def test_whole_numbers_and_numeric_names_are_read_as_what_they_are():
     assert "0.3" in config["noise"]
     assert repr(config["image_size"]) == "64"
     assert repr(config["methods"]["autoencoder"]["training"]["steps"]) == "1000"
+
+
+def test_floats_that_tell_no_integers_apart_stay_floats():
+    assert [repr(canonical(value)) for value in (3.0, 2.0**52, 2.0**53, 1e300)] == [
+        *("3", "4503599627370496", "9007199254740992.0", "1e+300")
+    ]
 
 
 def test_an_error_is_reported_once():
