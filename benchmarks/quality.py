@@ -21,7 +21,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
 from augment_images import augmented
-from engine.job import Progress
+from engine.messages import Progress
 from images.reading import SUFFIXES
 from images.resizing import read_resized
 from methods import autoencoder

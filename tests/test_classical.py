@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 
 import tune_method
 from engine.configuration import declarations
-from engine.job import InputError
+from engine.messages import InputError
 from methods import bilateral, bm3d
 from noise.models import clipped_mean, corrupt
 from noise.seeds import generator

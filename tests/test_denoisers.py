@@ -11,7 +11,7 @@ from torch import nn
 
 from conftest import PROCESSORS
 from engine.configuration import declarations, plugins
-from engine.job import InputError
+from engine.messages import InputError
 from methods import autoencoder, dncnn, noise2noise, noise2void, unet, unet_lattice
 from noise.device_random import DeviceGenerator
 from noise.models import clip_inversion, corrupt

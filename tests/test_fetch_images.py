@@ -21,7 +21,7 @@ import yaml
 from PIL import Image
 
 import fetch_images as module
-from engine.job import InputError
+from engine.messages import InputError
 from fetch_images import fetch_images, read_manifest
 from files.tables import read_table
 from images import archives

@@ -11,7 +11,7 @@ from PIL import Image
 from skimage.color import rgb2gray
 from skimage.transform import resize as skimage_resize
 
-from engine.job import InputError
+from engine.messages import InputError
 from images import reading
 from images.films import fingerprint, same_film
 from images.reading import read_grey

@@ -5,7 +5,7 @@ from scipy.stats import norm
 from scipy.stats import poisson as poisson_counts
 
 from engine.configuration import plugins
-from engine.job import InputError
+from engine.messages import InputError
 from noise.device_random import DeviceGenerator
 from noise.models import (
     clip_inversion,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import conv2d
 
-from engine.job import InputError
+from engine.messages import InputError
 from methods import autoencoder, dncnn, noise2noise, noise2void, unet, unet_lattice
 from noise.seeds import generator
 from train_denoiser import recipe_class

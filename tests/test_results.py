@@ -27,7 +27,7 @@ from compare_datasets import (
     statistics_figure,
 )
 from engine import digests
-from engine.job import InputError
+from engine.messages import InputError
 from make_table import mean_table, notes, published_form, with_published
 from noise.seeds import generator
 from paste import pasted

@@ -1,32 +1,119 @@
-"""The small steps between the images and the table."""
+"""The steps between the images and the table."""
 
-import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 from skimage.transform import rotate
 
+import augment_images
+import corrupt_images
+import filter_images
+import split_images
 from augment_images import augmented
-from engine import digests as module
-from engine.digests import digests_of, source_digests
-from engine.job import InputError, check_code
-from engine.machine import wants_gpu
-from files.atomic import replacing
-from files.split import ids_of
+from engine import digests
+from engine.messages import InputError
 from files.tables import read_table, write_table
 from methods import median
+from noise.models import clipped_mean, corrupt
 from noise.seeds import generator
 from split_images import parts
-from training.devices import torch_device
 
-SCRIPTS = Path(module.__file__).parents[1]
-IMAGES = generator(1, "images").random((3, 20, 24))
+SCRIPTS = Path(digests.__file__).parents[1]
+IMAGES = generator(1, "images").random((7, 20, 24))
+NOISE = {"distribution": "gaussian", "factor": 0.1, "mean": 1, "std": 2}
+
+
+@pytest.fixture
+def stored(tmp_path):
+    np.save(tmp_path / "images.npy", IMAGES)
+    return tmp_path / "images.npy"
+
+
+def job(**parts):
+    """Return what a script's `main` gets: parts are dictionaries, as in Snakemake."""
+    parts = {"wildcards": {}, "params": {}, **parts}
+    return SimpleNamespace(threads=1, **{name: Names(values) for name, values in parts.items()})
+
+
+class Names(dict):
+    __getattr__ = dict.__getitem__
+
+
+def test_steps_make_what_whole_arrays_give(tmp_path, stored, monkeypatch):
+    """Split, augment, corrupt and denoise against the plain way, to the bit."""
+    monkeypatch.setattr("results.denoising.BATCH", 2)
+    square = IMAGES[:, :, :20].copy()
+    np.save(stored, square)
+    ids = [f"{number:03d}" for number in range(7)]
+    write_table(tmp_path / "ids.csv", [{"id": name} for name in ids])
+    paths = {name: tmp_path / f"{name}.npy" for name in ("train", "test", "clean", "noisy", "out")}
+    split = tmp_path / "split.csv"
+
+    split_images.main(
+        job(
+            input={"images": stored, "ids": tmp_path / "ids.csv"},
+            output={"train": paths["train"], "test": paths["test"], "split": split},
+            params={"train": 4},
+        )
+    )
+    np.testing.assert_array_equal(np.load(paths["train"]), square[:4])
+    np.testing.assert_array_equal(np.load(paths["test"]), square[4:])
+    parts = ["train"] * 4 + ["test"] * 3
+    assert [(line["id"], line["part"]) for line in read_table(split)] == [
+        *zip(ids, parts, strict=True)
+    ]
+
+    augment_images.main(
+        job(
+            input={"images": paths["train"], "split": split},
+            output={"images": paths["clean"]},
+            params={"seed": 5},
+        )
+    )
+    clean = []
+    for image, name in zip(square[:4], ids, strict=False):
+        rng = generator(5, "augment", name)
+        acute, obtuse = int(rng.integers(0, 90)), int(rng.integers(91, 180))
+        clean += [image, image[:, ::-1], image[::-1], rotate(image, acute), rotate(image, obtuse)]
+    clean = np.array(clean).astype(np.float32)
+    np.testing.assert_array_equal(np.load(paths["clean"]), clean)
+
+    for part, source, images in (("train", "clean", clean), ("test", "test", square[4:])):
+        corrupt_images.main(
+            job(
+                input={"images": paths[source], "split": split},
+                output={"images": paths["noisy"]},
+                params={"seed": 5, "noise": NOISE},
+                wildcards={"noise": "strong", "part": part},
+            )
+        )
+        names = [name for name, other in zip(ids, parts, strict=True) if other == part]
+        noisy = [
+            corrupt(array, NOISE, generator(5, "noise", "strong", part, name))
+            for array, name in zip(np.split(images, len(names)), names, strict=True)
+        ]
+        noisy = np.concatenate(noisy).astype(images.dtype)
+        np.testing.assert_array_equal(np.load(paths["noisy"]), noisy)
+
+    filter_images.main(
+        job(
+            input={"noisy": paths["noisy"]},
+            output={"images": paths["out"], "cost": tmp_path / "cost.csv"},
+            params={"plugin": "median", "noise": NOISE, "settings": {"size": 3}, "inversion": True},
+            wildcards={"noise": "strong", "method": "median"},
+        )
+    )
+    levels, means = clipped_mean(NOISE)
+    means, first = np.unique(means, return_index=True)
+    filtered = median.denoise(noisy, NOISE, {"size": 3})
+    np.testing.assert_array_equal(np.load(paths["out"]), np.interp(filtered, means, levels[first]))
+    (cost,) = read_table(tmp_path / "cost.csv")
+    assert cost["parameters"] == ""
+    assert float(cost["milliseconds"]) > 0
 
 
 def test_augmentation_is_the_published_one_in_its_order():
@@ -68,218 +155,6 @@ def test_median_filters_each_image_by_itself():
     np.testing.assert_array_equal(denoised[1], 1)
 
 
-def test_replacing_is_all_or_nothing(tmp_path):
-    path = tmp_path / "deep" / "file.txt"
-    with replacing(path) as temporary:
-        temporary.write_text("first")
-        assert not path.exists()
-    with pytest.raises(ZeroDivisionError), replacing(path) as temporary:
-        temporary.write_text("half")
-        1 / 0  # noqa: B018
-    assert path.read_text() == "first"
-    assert list(path.parent.iterdir()) == [path]
-
-
-@pytest.fixture
-def scripts(tmp_path, monkeypatch):
-    """A folder of scripts in which `a` imports `b`, which imports `package.c` in a function."""
-    monkeypatch.setattr(module, "SCRIPTS", tmp_path)
-    (tmp_path / "a.py").write_text("import b\nimport numpy\n")
-    (tmp_path / "b.py").write_text("def f():\n    from package import c\n    return c\n")
-    (tmp_path / "package").mkdir()
-    (tmp_path / "package" / "__init__.py").write_text("")
-    (tmp_path / "package" / "c.py").write_text("VALUE = 1\n")
-    (tmp_path / "other.py").write_text("VALUE = 1\n")
-    return tmp_path
-
-
-@pytest.mark.parametrize(
-    ("file", "text", "same"),
-    [
-        ("a.py", '"""Docstring."""\n# comment\nimport b\n\nimport numpy\n', True),
-        ("a.py", "import b\nimport numpy\nx = 1\n", False),
-        ("package/c.py", "VALUE = 2\n", False),
-        ("package/c.py", "VALUE  =  (1)\n", True),
-        ("package/__init__.py", "x = 1\n", False),
-        ("other.py", "VALUE = 2\n", True),
-    ],
-)
-def test_digest_follows_imports_and_ignores_what_does_not_run(scripts, file, text, same):
-    before = source_digests("a.py")
-    (scripts / file).write_text(text)
-    after = source_digests("a.py")
-    assert (after == before) is same
-    assert {name for name in before if after[name] != before[name]} == (set() if same else {file})
-
-
-@pytest.fixture
-def planned(scripts, monkeypatch):
-    """What a job of the script `a` was planned with."""
-    monkeypatch.syspath_prepend(scripts)
-    yield source_digests("a.py")
-    for name in ("b", "package", "package.c"):
-        sys.modules.pop(name, None)
-
-
-def test_code_that_was_edited_since_it_was_planned_is_not_run(scripts, planned):
-    check_code(planned)
-    (scripts / "b.py").write_text(
-        "# A comment makes no difference.\n" + (scripts / "b.py").read_text()
-    )
-    check_code(planned)
-    (scripts / "package" / "c.py").write_text("VALUE = 2\n")
-    (scripts / "b.py").write_text("VALUE = 2\n")
-    with pytest.raises(InputError, match=r"^b\.py, package/c\.py changed while the workflow ran"):
-        check_code(planned)
-
-
-def test_code_is_imported_before_it_is_checked(scripts, planned):
-    """So it does not matter whether it is edited from then on."""
-    check_code(planned)
-    assert sys.modules["package.c"].VALUE == 1
-    (scripts / "package" / "c.py").unlink()
-    with pytest.raises(InputError, match=r"package/c\.py changed"):
-        check_code(planned)
-
-
-def test_digest_does_not_depend_on_what_syntax_trees_of_a_version_have():
-    """Python 3.12 gave functions and classes `type_params`, 3.13 leaves empty fields out."""
-    source = "class A:\n    def f(self, x=1, *y):\n        'Docstring.'\n        return x\n"
-    before = module._normalised(module.ast.parse(source))
-    tree = module.ast.parse(source)
-    for node in module.ast.walk(tree):
-        if isinstance(node, module.ast.FunctionDef | module.ast.ClassDef):
-            node.type_params = []
-            node._fields = (*node._fields, "type_params")
-        node._fields = tuple(f for f in node._fields if getattr(node, f, None) not in (None, []))
-    assert module._normalised(tree) == before
-    assert module._normalised(module.ast.parse(source.replace("=1", "=2"))) != before
-
-
-@pytest.mark.parametrize("version", ["3.10", "3.12", "3.13", "3.14"])
-def test_digests_are_the_same_in_another_version_of_python(version):
-    environment = os.environ | {"PYENV_VERSION": version}  # pyenv shows one version alone
-
-    def other(*arguments: str) -> subprocess.CompletedProcess:
-        command = [f"python{version}", "-B", *arguments]
-        return subprocess.run(
-            command, cwd=SCRIPTS, env=environment, check=True, capture_output=True, text=True
-        )
-
-    try:
-        other("--version")
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        pytest.skip("this version is not installed")
-    code = (
-        "import json, pathlib; from engine.digests import digests_of\n"
-        "print(json.dumps(digests_of(p.as_posix() for p in pathlib.Path().rglob('*.py'))))"
-    )
-    found = json.loads(other("-c", code).stdout)
-    assert len(found) > 60
-    assert found == digests_of(found)
-
-
-def test_gpu_is_wanted_where_one_is_and_torch_can_use_it(monkeypatch, tmp_path):
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr("engine.machine.Path.glob", lambda *_: iter(["nvidia0"]))
-    monkeypatch.setattr(
-        "engine.machine.importlib.util.find_spec",
-        lambda name: SimpleNamespace(origin=str(tmp_path / "__init__.py")),
-    )
-    for cuda, wanted in (("None", False), ("'13.0'", True)):
-        (tmp_path / "version.py").write_text(f"cuda = {cuda}\n")
-        assert wants_gpu("auto") is wanted
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    assert not wants_gpu("auto")
-
-
-def done_by(tmp_path: Path, work: str) -> subprocess.CompletedProcess:
-    """Run a job that does `work`, a line of Python; what it logs is in the file `log` as well."""
-    code = (
-        "from types import SimpleNamespace; from engine.job import InputError, run\n"
-        f"def main(snakemake): {work}\n"
-        "params = SimpleNamespace(code={})\n"
-        f"log = [{str(tmp_path / 'log')!r}]\n"
-        "run(main, SimpleNamespace(rule='r', wildcards=['a'], params=params, log=log))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=SCRIPTS, check=False, capture_output=True, text=True
-    )
-    assert done.returncode == 1
-    assert (tmp_path / "log").read_text().splitlines() == done.stderr.splitlines()
-    return done
-
-
-@pytest.mark.parametrize(
-    ("work", "message"),
-    [
-        ("raise InputError('film.png: is upside down')", "r a: film.png: is upside down"),
-        ("import torch; torch.empty(10**15)", "r a: out of memory: close other programs, or run fewer"),
-        ("import numpy; numpy.empty(10**15)", "r a: out of memory: close other programs, or run fewer"),
-    ],
-)  # fmt: skip
-def test_errors_that_a_user_can_mend_end_a_job_with_a_message_alone(tmp_path, work, message):
-    done = done_by(tmp_path, work)
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_other_errors_keep_their_traceback(tmp_path):
-    assert "Traceback" in done_by(tmp_path, "1 / 0").stderr
-
-
-def test_names_of_images_survive_the_tables(tmp_path):
-    names = ["NA", "007", "a, b", 'say "no"', "ä"]
-    write_table(tmp_path / "split.csv", [{"id": name, "part": "test"} for name in names])
-    assert ids_of("test", tmp_path / "split.csv") == names
-    assert ids_of("train", tmp_path / "split.csv") == []
-
-
-def test_tables_are_written_as_pandas_does(tmp_path):
-    lines = [
-        {"id": "NA", "ssim": np.float64(1) / 3, "count": 5, "none": None},
-        {"id": 'a, "b"', "ssim": np.inf, "count": 0, "none": None},
-    ]
-    write_table(tmp_path / "ours.csv", lines)
-    pd.DataFrame(lines).to_csv(tmp_path / "pandas.csv", index=False)
-    assert (tmp_path / "ours.csv").read_bytes() == (tmp_path / "pandas.csv").read_bytes()
-    assert [line["id"] for line in read_table(tmp_path / "ours.csv")] == ["NA", 'a, "b"']
-
-
-# Prints, for each script, the local files that importing it imports.
-IMPORTED = """
-import importlib, json, sys
-from pathlib import Path
-
-def local():
-    files = {name: getattr(m, "__file__", None) or "/" for name, m in sys.modules.items()}
-    paths = {name: Path(file) for name, file in files.items()}
-    ours = {n: p.relative_to(Path.cwd()) for n, p in paths.items() if Path.cwd() in p.parents}
-    return {n: p.as_posix() for n, p in ours.items() if p.parts[0] != "engine"}
-
-found = {}
-for script in sys.argv[1:]:
-    for name in local():
-        del sys.modules[name]
-    importlib.import_module(script.removesuffix(".py"))
-    found[script] = sorted(local().values())
-print(json.dumps(found))
-"""
-
-
-def test_digests_are_of_exactly_what_scripts_import():
-    """Else a change would be missed, or would run what it does not reach."""
-    scripts = sorted(path.name for path in SCRIPTS.glob("*.py"))
-    done = subprocess.run(
-        [sys.executable, "-c", IMPORTED, *scripts],
-        cwd=SCRIPTS,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert {name: sorted(source_digests(name)) for name in scripts} == json.loads(done.stdout)
-
-
 HEAVY = {"matplotlib", "pandas", "scipy", "skimage", "torch"}
 
 
@@ -305,22 +180,3 @@ def test_scripts_import_no_heavy_package_that_they_do_not_need(script, needed):
         [sys.executable, "-c", code], cwd=SCRIPTS, check=True, capture_output=True, text=True
     )
     assert HEAVY & set(done.stdout.split()) == needed
-
-
-def test_planning_does_not_import_torch():
-    code = "import sys; from engine.machine import wants_gpu; wants_gpu('auto'); sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, check=False).returncode == 0
-
-
-def test_auto_falls_back_to_the_cpu_and_says_so(monkeypatch, caplog):
-    caplog.set_level("INFO")
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert torch_device("auto").type == "cpu"
-    assert "device: auto uses the CPU" in caplog.text
-
-
-def test_cpu_wants_no_gpu_and_cuda_one(monkeypatch):
-    assert not wants_gpu("cpu")
-    assert wants_gpu("cuda")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert not wants_gpu("auto")

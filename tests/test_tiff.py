@@ -6,7 +6,7 @@ import tifffile
 from PIL import Image
 from skimage.color import rgb2gray
 
-from engine.job import InputError
+from engine.messages import InputError
 from images.reading import read_grey
 
 RNG = np.random.default_rng(1)

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from conftest import PROCESSORS
-from engine.job import InputError
+from engine.messages import InputError
 from files.atomic import copies, forget
 from methods.autoencoder import AutoEncoder, build_network
 from recipes.published import Published

@@ -12,7 +12,7 @@ PROJECT = Path(workflow.current_basedir).parents[1]
 sys.path.insert(0, str(PROJECT / "workflow" / "scripts"))
 from engine.configuration import configured, options_of
 from engine.digests import source_digests
-from engine.job import RESUME
+from engine.messages import RESUME
 from engine.locks import begin
 from engine.machine import package_versions, wants_gpu
 from engine.methods import methods_of

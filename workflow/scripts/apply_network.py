@@ -1,16 +1,11 @@
 """Denoises the test images of one noise setting with a trained network."""
 
-from typing import TYPE_CHECKING
-
-from engine.job import run
+from engine.job import Snakemake, run
 from results.denoising import denoise_test_images, write_cost
 from training.inference import Denoiser, trained_network
 
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
-
-def main(snakemake: "snakemake") -> None:
+def main(snakemake: Snakemake) -> None:
     params, wildcards = snakemake.params, snakemake.wildcards
     network, cost = trained_network(snakemake.input.model)
     milliseconds = denoise_test_images(
@@ -23,4 +18,4 @@ def main(snakemake: "snakemake") -> None:
 
 
 if __name__ == "__main__":
-    run(main, snakemake)
+    run(main)

@@ -1,17 +1,12 @@
 """Augments the training images, as in the published experiment."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from skimage.transform import rotate
 
-from engine.job import run
+from engine.job import Snakemake, run
 from files.arrays import StoredImages, write_images
 from files.split import ids_of
 from noise.seeds import generator
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 COPIES = 5  # arrays that an image becomes
 
@@ -33,7 +28,7 @@ def augmented(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     )
 
 
-def main(snakemake: "snakemake") -> None:
+def main(snakemake: Snakemake) -> None:
     images = StoredImages(snakemake.input.images)
     ids = ids_of("train", snakemake.input.split)
     arrays = (
@@ -47,4 +42,4 @@ def main(snakemake: "snakemake") -> None:
 
 
 if __name__ == "__main__":
-    run(main, snakemake)
+    run(main)

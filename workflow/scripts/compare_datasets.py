@@ -5,7 +5,7 @@ Only curves and tables are made from the real images; pictures show phantom subj
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,16 +16,13 @@ from PIL import Image
 from scipy.ndimage import median_filter, uniform_filter
 from skimage.util import montage
 
-from engine.job import run
+from engine.job import Snakemake, run
 from files.arrays import load_images
 from files.atomic import replacing
 from noise.models import corrupt
 from noise.seeds import generator
 from results.reading import Noise, published_rows
 from results.scores import scores
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 Array = NDArray[np.float64]
 Curve = tuple[Array, Array]  # abscissa, and one row an image
@@ -189,7 +186,7 @@ def montage_of(images: Array, columns: int = 6, rows: int = 4) -> NDArray[np.uin
     return np.round(255 * picture).astype(np.uint8)
 
 
-def main(snakemake: "snakemake") -> None:
+def main(snakemake: Snakemake) -> None:
     inputs, outputs, params = snakemake.input, snakemake.output, snakemake.params
     phantom, real = load_images(inputs.phantom), load_images(inputs.real)
     published = yaml.safe_load(Path(inputs.published).read_text(encoding="utf-8"))
@@ -223,4 +220,4 @@ def main(snakemake: "snakemake") -> None:
 
 
 if __name__ == "__main__":
-    run(main, snakemake)
+    run(main)

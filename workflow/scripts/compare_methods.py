@@ -1,11 +1,11 @@
 """Compares all methods: how well they denoise, what they cost and use, how they were tuned."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
-from engine.job import run
+from engine.job import Snakemake, run
 from results.pages import html, markdown, write_texts
 from results.reading import (
     COSTS,
@@ -26,9 +26,6 @@ from results.wording import (
     images_of,
     marked,
 )
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 
 def comparison(
@@ -236,7 +233,7 @@ LOST_NOTES = [
 TUNED_NOTES = ["Of the settings that were tried, those with the highest mean SSIM."]
 
 
-def main(snakemake: "snakemake") -> None:
+def main(snakemake: Snakemake) -> None:
     params, inputs, outputs = snakemake.params, snakemake.input, snakemake.output
     noise, labels, uses, caveats = params.noise, params.labels, params.uses, params.caveats
     scores = read_scores(inputs.scores)
@@ -273,4 +270,4 @@ def main(snakemake: "snakemake") -> None:
 
 
 if __name__ == "__main__":
-    run(main, snakemake)
+    run(main)

@@ -1,18 +1,14 @@
 """Writes the corrupted set of one noise setting: its training or its test images."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.job import run
+from engine.job import Snakemake, run
 from files.arrays import StoredImages, write_images
 from files.split import ids_of
 from noise.models import Noise, corrupt
 from noise.seeds import generator
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 
 def corrupted(
@@ -33,7 +29,7 @@ def corrupted(
         yield from corrupt(arrays, noise, generator(seed, "noise", *purpose, name))
 
 
-def main(snakemake: "snakemake") -> None:
+def main(snakemake: Snakemake) -> None:
     wildcards, params = snakemake.wildcards, snakemake.params
     images = StoredImages(snakemake.input.images)
     ids = ids_of(wildcards.part, snakemake.input.split)
@@ -42,4 +38,4 @@ def main(snakemake: "snakemake") -> None:
 
 
 if __name__ == "__main__":
-    run(main, snakemake)
+    run(main)

@@ -11,19 +11,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from engine.job import InputError, Progress, log, run
-from engine.wording import some
+from engine.job import Snakemake, run
+from engine.messages import InputError, Progress, log, some
 from files.atomic import file_digest
 from files.tables import write_table
 from images.archives import ARCHIVE_FAULTS, members
 from images.downloads import download
 from images.films import fingerprint, same_film
 from images.reading import read_grey
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 # What reading a source can raise when the source, and not this program, is at fault; all of
 # requests' exceptions are OSErrors.
@@ -236,7 +232,7 @@ def _agreement(path: Path, film: Film) -> int:
         return 0
 
 
-def main(snakemake: "snakemake") -> None:
+def main(snakemake: Snakemake) -> None:
     """Get the images of one data set; see `fetch_images`."""
     dataset = snakemake.wildcards.dataset
     # Read from the configuration and not from params, on purpose: where images came from that were
@@ -249,4 +245,4 @@ def main(snakemake: "snakemake") -> None:
 
 
 if __name__ == "__main__":
-    run(main, snakemake)
+    run(main)

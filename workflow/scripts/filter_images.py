@@ -4,16 +4,12 @@ import importlib
 import json
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from engine.job import run
+from engine.job import Snakemake, run
 from results.denoising import denoise_test_images, write_cost
 
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
-
-def main(snakemake: "snakemake") -> None:
+def main(snakemake: Snakemake) -> None:
     params, wildcards = snakemake.params, snakemake.wildcards
     settings = dict(params.settings)
     if tuning := snakemake.input.get("tuning"):
@@ -31,4 +27,4 @@ def main(snakemake: "snakemake") -> None:
 
 
 if __name__ == "__main__":
-    run(main, snakemake)
+    run(main)

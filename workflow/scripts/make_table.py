@@ -1,17 +1,14 @@
 """Collects the scores of all test images into the table, beside what was published, if anything."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
-from engine.job import run
+from engine.job import Snakemake, run
 from results.pages import html, markdown, write_texts
 from results.reading import Noise, published_rows, read_published, read_scores
 from results.wording import MISSING, about_scores, images_of, noise_in_words
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 Budget = Mapping[str, int]  # of a training: `steps`, and `batch` images in each
 
@@ -138,7 +135,7 @@ def budget_text(budget: Budget, published: Mapping[str, Any] | None) -> str:
     return text
 
 
-def main(snakemake: "snakemake") -> None:
+def main(snakemake: Snakemake) -> None:
     params, inputs, outputs = snakemake.params, snakemake.input, snakemake.output
     scores = read_scores(inputs.scores)
     table = mean_table(scores, params.noise)
@@ -157,4 +154,4 @@ def main(snakemake: "snakemake") -> None:
 
 
 if __name__ == "__main__":
-    run(main, snakemake)
+    run(main)

@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from textwrap import fill
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,13 +13,10 @@ from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, NullLocator
 from matplotlib.transforms import Bbox
 
-from engine.job import run
+from engine.job import Snakemake, run
 from files.atomic import replacing
 from results.reading import read_methods
 from results.wording import CLEAN, MARK, PHANTOM_WARNING, caveats_in_words, images_of
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 MARKED = f"with a caveat ({MARK})"
 # Colours that colour-blind people can tell apart (Okabe and Ito), and a marker each.
@@ -172,7 +168,7 @@ def offsets(width: float, height: float) -> list[tuple[float, float]]:
     return found
 
 
-def main(snakemake: "snakemake") -> None:
+def main(snakemake: Snakemake) -> None:
     params = snakemake.params
     table = read_methods(snakemake.input.methods)
     methods, averaged = summary(table, params.uses, params.caveats)
@@ -187,4 +183,4 @@ def main(snakemake: "snakemake") -> None:
 
 
 if __name__ == "__main__":
-    run(main, snakemake)
+    run(main)

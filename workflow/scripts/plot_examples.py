@@ -4,20 +4,16 @@ These are the methods of the published experiment, and whichever method is best.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from engine.job import run
+from engine.job import Snakemake, run
 from files.arrays import load_images
 from files.atomic import replacing
 from files.split import ids_of
 from files.tables import read_table
 from results.wording import images_of, noise_in_words
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 EXAMPLES = 4
 
@@ -85,7 +81,7 @@ def example_figure(
     return figure
 
 
-def main(snakemake: "snakemake") -> None:
+def main(snakemake: Snakemake) -> None:
     params = snakemake.params
     clean = load_images(snakemake.input.clean, mmap_mode="r")
     chosen = fixed_examples(len(clean))
@@ -114,4 +110,4 @@ def main(snakemake: "snakemake") -> None:
 
 
 if __name__ == "__main__":
-    run(main, snakemake)
+    run(main)

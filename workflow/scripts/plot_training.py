@@ -1,17 +1,13 @@
 """Draws the training and validation loss of every network."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from engine.job import run
+from engine.job import Snakemake, run
 from files.atomic import replacing
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 
 def training_figure(histories: dict[str, dict[str, pd.DataFrame]]) -> Figure:
@@ -39,7 +35,7 @@ def training_figure(histories: dict[str, dict[str, pd.DataFrame]]) -> Figure:
     return figure
 
 
-def main(snakemake: "snakemake") -> None:
+def main(snakemake: Snakemake) -> None:
     histories: dict[str, dict[str, pd.DataFrame]] = {}
     for path in map(Path, snakemake.input.histories):
         label = snakemake.params.labels[path.stem]
@@ -49,4 +45,4 @@ def main(snakemake: "snakemake") -> None:
 
 
 if __name__ == "__main__":
-    run(main, snakemake)
+    run(main)

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from multiprocessing import get_context
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.job import Progress, check_code, run
+from engine.job import Snakemake, check_code, run
 from engine.locks import end_with
+from engine.messages import Progress
 from files.arrays import write_images
 from files.tables import write_table
 from noise.seeds import generator
@@ -25,9 +25,6 @@ from phantom.cephalostat import add_cephalostat
 from phantom.exposure import expose
 from phantom.rays import Rays
 from phantom.subject import draw_subject
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 Array = NDArray[np.float64]
 
@@ -68,7 +65,7 @@ def render_all(subjects: int, size: int, seed: int, threads: int) -> Iterator[Ar
             progress.advance()
 
 
-def main(snakemake: "snakemake") -> None:
+def main(snakemake: Snakemake) -> None:
     """Render the subjects and write the images and their ids."""
     subjects, size = snakemake.params.subjects, snakemake.params.size
     images = render_all(subjects, size, snakemake.params.seed, snakemake.threads)
@@ -78,4 +75,4 @@ def main(snakemake: "snakemake") -> None:
 
 
 if __name__ == "__main__":
-    run(main, snakemake)
+    run(main)

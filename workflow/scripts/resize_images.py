@@ -3,18 +3,15 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.job import InputError, Progress, run
+from engine.job import Snakemake, run
+from engine.messages import InputError, Progress
 from files.arrays import write_images
 from files.tables import write_table
 from images.reading import SUFFIXES
 from images.resizing import read_resized
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 
 def resize_images(folder: Path, size: int, images: Path, ids: Path, threads: int = 1) -> None:
@@ -64,7 +61,7 @@ def _read_all(paths: list[Path], size: int, threads: int) -> Iterator[np.ndarray
         raise InputError("\n  ".join([count, *faults]))
 
 
-def main(snakemake: "snakemake") -> None:
+def main(snakemake: Snakemake) -> None:
     """Resize the folder of images of one data set; see `resize_images`."""
     resize_images(
         Path(snakemake.input.images),
@@ -76,4 +73,4 @@ def main(snakemake: "snakemake") -> None:
 
 
 if __name__ == "__main__":
-    run(main, snakemake)
+    run(main)

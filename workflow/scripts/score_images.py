@@ -1,18 +1,13 @@
 """Scores each test image of one method against the ground truth."""
 
-from typing import TYPE_CHECKING
-
-from engine.job import run
+from engine.job import Snakemake, run
 from files.arrays import StoredImages
 from files.split import ids_of
 from files.tables import write_table
 from results.scores import scores
 
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
-
-def main(snakemake: "snakemake") -> None:
+def main(snakemake: Snakemake) -> None:
     inputs, wildcards = snakemake.input, snakemake.wildcards
     found = scores(StoredImages(inputs.clean), StoredImages(inputs.images))
     job = {"noise": wildcards.noise, "method": wildcards.method}
@@ -22,4 +17,4 @@ def main(snakemake: "snakemake") -> None:
 
 
 if __name__ == "__main__":
-    run(main, snakemake)
+    run(main)

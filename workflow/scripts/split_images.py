@@ -1,14 +1,11 @@
 """Splits a data set in file-name order: the first images train, the others test."""
 
 from itertools import islice
-from typing import TYPE_CHECKING
 
-from engine.job import InputError, run
+from engine.job import Snakemake, run
+from engine.messages import InputError
 from files.arrays import StoredImages, write_images
 from files.tables import read_table, write_table
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 
 def parts(images: int, train: int) -> dict[str, int]:
@@ -25,7 +22,7 @@ def parts(images: int, train: int) -> dict[str, int]:
     return {"train": train, "test": images - train}
 
 
-def main(snakemake: "snakemake") -> None:
+def main(snakemake: Snakemake) -> None:
     images = StoredImages(snakemake.input.images)
     remaining, names = iter(images), []
     for part, count in parts(len(images), snakemake.params.train).items():
@@ -38,4 +35,4 @@ def main(snakemake: "snakemake") -> None:
 
 
 if __name__ == "__main__":
-    run(main, snakemake)
+    run(main)

@@ -4,12 +4,12 @@ import hashlib
 import importlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from engine.job import log, run
+from engine.job import Snakemake, run
+from engine.messages import log
 from files.arrays import load_images
 from files.tables import write_table
 from files.tensors import save_tensors
@@ -17,9 +17,6 @@ from noise.seeds import digest, generator
 from training.loop import train
 from training.processor import chosen_processor, keep_freed_memory
 from training.recipe import Recipe
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 
 def recipe_class(name: str) -> type[Recipe]:
@@ -36,7 +33,7 @@ def training_identity(settings: object, *arrays: np.ndarray) -> str:
     return identity.hexdigest()
 
 
-def main(snakemake: "snakemake") -> None:
+def main(snakemake: Snakemake) -> None:
     params = snakemake.params
     noise, method = snakemake.wildcards.noise, snakemake.wildcards.method
     settings = dict(params.settings)
@@ -95,4 +92,4 @@ def main(snakemake: "snakemake") -> None:
 
 
 if __name__ == "__main__":
-    run(main, snakemake)
+    run(main)

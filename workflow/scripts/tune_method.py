@@ -4,19 +4,17 @@ import importlib
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from engine.job import Progress, log, run
+from engine.job import Snakemake, run
+from engine.messages import Progress, log
 from files.arrays import load_images
 from files.atomic import replacing
 from noise.models import Noise, clip_inversion, corrupt
 from noise.seeds import generator
 from results.scores import scores
-
-if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake
 
 IMAGES = 16  # the most that settings are tried on
 Grid = Mapping[str, Sequence[Any]]
@@ -89,7 +87,7 @@ def at_the_end(best: Mapping[str, Any], grid: Grid) -> list[str]:
     ]
 
 
-def main(snakemake: "snakemake") -> None:
+def main(snakemake: Snakemake) -> None:
     params, name = snakemake.params, snakemake.wildcards.noise
     images = load_images(snakemake.input.images, mmap_mode="r")
     chosen = validation_images(len(images))
@@ -120,4 +118,4 @@ def main(snakemake: "snakemake") -> None:
 
 
 if __name__ == "__main__":
-    run(main, snakemake)
+    run(main)

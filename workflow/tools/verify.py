@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+from engine.messages import some
 from engine.records import LOGS, RECORDS, files_of, read_records
-from engine.wording import some
 from files.atomic import file_digest
 
 FEW = 3  # files that are named, of those without a record in a folder

@@ -21,8 +21,8 @@ from snakemake.jobs import Job
 from snakemake.workflow import Workflow
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+from engine.messages import some
 from engine.records import read_record, record_path
-from engine.wording import some
 
 T = TypeVar("T")
 FEW = 3  # files or rules that a reason names, the others are counted

@@ -6,15 +6,17 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.digests import digests_of
 from engine.locks import end_with_owner
-from engine.messages import MORE_MEMORY, RESUME, InputError, Progress, log, out_of_memory  # noqa
+from engine.messages import MORE_MEMORY, RESUME, InputError, log, out_of_memory
 from engine.records import write_record
 
 if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake as Snakemake
+    from snakemake.iocontainers import Snakemake
+else:
+    Snakemake = Any  # what Snakemake hands to a script
 
 # What a user can do about errors of the operating system.
 REMEDIES = {
@@ -28,13 +30,16 @@ REMEDIES = {
 }
 
 
-def run(main: Callable[["Snakemake"], None], snakemake: "Snakemake") -> None:
-    """Run a script's `main` with its messages going to the job's log file and to the terminal.
+def run(main: Callable[[Snakemake], None]) -> None:
+    """Run a script's `main` with what Snakemake has put there, the global variable `snakemake`.
+
+    Messages go to the job's log file and to the terminal.
 
     Code that was edited since the job was planned is not run, see `check_code`. An error that a
     user can mend ends the job with its message alone; any other keeps its traceback, in the log
     file too. A job that succeeds leaves a record, see `engine.records`.
     """
+    snakemake: Snakemake = sys.modules["__main__"].snakemake
     end_with_owner()
     logging.raiseExceptions = False  # a log that can't be written must not bury what is said
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
@@ -58,7 +63,7 @@ def run(main: Callable[["Snakemake"], None], snakemake: "Snakemake") -> None:
     log.info("%s: done in %.1f s", name, time.monotonic() - started)
 
 
-def mendable(error: Exception, snakemake: "Snakemake") -> str | None:
+def mendable(error: Exception, snakemake: Snakemake) -> str | None:
     """Return what to tell a user who can do something about an error; None of other errors."""
     if isinstance(error, InputError):
         return str(error)

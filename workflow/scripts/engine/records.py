@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from files.atomic import file_digest, replacing
 
 if TYPE_CHECKING:
-    from snakemake.iocontainers import snakemake as Snakemake
+    from snakemake.iocontainers import Snakemake
 
 LOGS, RECORDS = "logs", "provenance"  # folders of a run or a data set; names can't be these
 KEYS = {"rule", "made", "options", "target", "outputs", "inputs", "params"}

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import DTypeLike
 
-from engine.job import InputError
+from engine.messages import InputError
 from files.atomic import replacing
 
 

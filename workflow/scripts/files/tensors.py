@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from engine.job import InputError
+from engine.messages import InputError
 from files.atomic import replacing
 
 

@@ -16,7 +16,7 @@ from typing import IO
 
 import rarfile
 
-from engine.job import InputError, log
+from engine.messages import InputError, log
 from images.reading import SUFFIXES
 
 MEGABYTE = 10**6

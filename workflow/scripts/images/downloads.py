@@ -8,7 +8,7 @@ from typing import IO
 
 import requests
 
-from engine.job import InputError, Progress, log
+from engine.messages import InputError, Progress, log
 
 MEGABYTE = 10**6
 BLOCK = 2**14  # of a download; a cut connection costs the block it came in

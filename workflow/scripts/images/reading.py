@@ -8,7 +8,7 @@ import tifffile
 from PIL import Image, ImageOps
 from tifffile import COMPRESSION, PHOTOMETRIC
 
-from engine.job import InputError
+from engine.messages import InputError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 MOST_PIXELS = 200_000_000

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from engine.job import InputError
+from engine.messages import InputError
 
 SETTINGS = {
     "sigma": {

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn.functional import softplus
 
-from engine.job import InputError
+from engine.messages import InputError
 from methods.unet import IMAGE_SIZE_MULTIPLE as IMAGE_SIZE_MULTIPLE
 from methods.unet import SETTINGS as SETTINGS
 from methods.unet import SymmetricUNet

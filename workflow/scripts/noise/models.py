@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from engine.job import InputError
+from engine.messages import InputError
 from noise.seeds import generator
 
 if TYPE_CHECKING:

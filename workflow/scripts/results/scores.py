@@ -3,7 +3,7 @@
 import numpy as np
 from skimage.metrics import structural_similarity
 
-from engine.job import InputError
+from engine.messages import InputError
 from files.arrays import StoredImages
 
 Images = np.ndarray | StoredImages

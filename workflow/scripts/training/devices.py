@@ -2,7 +2,7 @@
 
 import torch
 
-from engine.job import InputError, log
+from engine.messages import InputError, log
 
 
 def torch_device(device: str) -> torch.device:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from engine.job import InputError
+from engine.messages import InputError
 from files.tensors import load_tensors
 from training.devices import torch_device
 from training.processor import Processor

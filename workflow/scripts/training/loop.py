@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from engine.job import MORE_MEMORY, InputError, Progress, log, out_of_memory
+from engine.messages import MORE_MEMORY, InputError, Progress, log, out_of_memory
 from files.atomic import copies
 from files.tensors import load_tensors, save_tensors
 from training.recipe import Recipe

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from engine.job import InputError, log
+from engine.messages import InputError, log
 from training.devices import autocast_dtype, torch_device
 
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
