@@ -21,12 +21,13 @@ SNAKEMAKE = [sys.executable, "-m", "snakemake"]
 # Prints the jobs of Snakemake's plan: rule, and the wildcards that tell jobs apart.
 PLANNED = """
 import json, sys
+from itertools import chain
 
 sys.path.insert(0, "workflow/tools")
 from why import plan, planned
 
 def shown(dag):
-    for job in planned(dag):
+    for job in chain(*planned(dag)):
         values = map(job.wildcards_dict.get, ["noise", "method", "part"])
         yield [job.rule.name, *filter(None, values)]
 

@@ -14,7 +14,9 @@ from snakemake.persistence import ParamsChange
 
 from conftest import TWO_NOISES, Project, own_images
 from engine.records import KEYS
+from files.atomic import file_digest
 from manifest import make_manifest
+from verify import problems
 from why import differences, explained
 
 pytestmark = pytest.mark.slow
@@ -90,6 +92,20 @@ def test_damaged_records_are_named(finished: Project, tmp_path: Path):
     assert "make_table\n" in done.stdout
 
 
+def test_the_last_record_of_a_file_counts_and_what_cannot_be_read_is_named(tmp_path: Path):
+    """Whatever the names of the records; a folder took the place of the other file."""
+    (tmp_path / "a").write_text("new")
+    (tmp_path / "folder").mkdir()
+    paths = [str(tmp_path / name) for name in ("a", "folder")]
+    common = {"options": [], "target": paths[0]}
+    records = {
+        Path("1"): common | {"made": "2", "outputs": {paths[0]: file_digest(paths[0])}},
+        Path("2"): common | {"made": "1", "outputs": dict.fromkeys(paths, "old")},
+    }
+    command = shlex.join(["snakemake", "--cores", "all", "--force", "--", paths[0]])
+    assert list(problems(records)) == [(f"{paths[1]} can't be read (Is a directory)", command)]
+
+
 def test_without_records_nothing_is_called_verified(project: Project):
     done = project.script("verify.py")
     assert done.returncode == 1
@@ -114,6 +130,7 @@ def test_files_without_a_record_are_named(finished: Project, tmp_path: Path):
     results = copy.folder / "results/phantom"
     (results / "provenance/make_table.json").unlink()
     (results / "logs/more.log").touch()
+    (results / "models/.half-written.pt").touch()
     (results / "models/benchmarks").mkdir()
     (results / "models/benchmarks/logs.pt").touch()  # not in a folder of logs
     done = copy.script("verify.py")
@@ -121,6 +138,7 @@ def test_files_without_a_record_are_named(finished: Project, tmp_path: Path):
     assert "results/phantom: table.csv, table.html, table.md: no record" in done.stdout
     assert "results/phantom/models/benchmarks: logs.pt: no record" in done.stdout
     assert "more.log" not in done.stdout
+    assert "half-written" not in done.stdout
     assert done.stdout.endswith("\n4 files have no record\n")
 
 
@@ -216,9 +234,9 @@ def test_other_reasons_are_explained_as_well(finished: Project, tmp_path: Path):
 
 def test_causes_are_explained_before_what_follows(finished: Project):
     text = finished.script("why.py", "--config", "seed=7").stdout
-    places = [
-        text.index(f"\n{rule}") for rule in ("train_denoiser", "apply_network", "plot_compute")
-    ]
+    chain = ["train_denoiser", "apply_network", "score_images"]
+    chain = [f"{rule} {POISSON} autoencoder" for rule in chain] + ["plot_compute"]
+    places = [text.index(f"\n{job}\n") for job in chain]
     assert places == sorted(places)
     assert text.startswith("augment_images\n")
 
@@ -278,9 +296,8 @@ def said_of(parts: dict, folder: Path, recorded: dict | None) -> list[str]:
     for name, value in parts.items():
         setattr(reason, name, value)
     code = {"new.py": "1", "edited.py": "2", "same.py": "3"}
-    job = Thing(
-        log=[folder / "logs/job.log"], input=[INPUT, MADE], params={"seed": 7, "code": code}
-    )
+    params = {"seed": 7, "code": code, "like JSON": {3: (Path("a"), None)}}
+    job = Thing(log=[folder / "logs/job.log"], input=[INPUT, MADE], params=params)
     makers = {
         Thing(rule=Thing(name="corrupt_images")): {MADE},
         Thing(rule=Thing(name="split_images")): {INPUT},
@@ -288,8 +305,9 @@ def said_of(parts: dict, folder: Path, recorded: dict | None) -> list[str]:
     return list(explained(job, Thing(reason=lambda _: reason, dependencies={job: makers})))
 
 
-RECORD = {"inputs": [INPUT], "params": {"seed": 2015, "code": {"edited.py": "0", "same.py": "3"}}}
-SAME_CODE = {"params": {"seed": 2015, "code": {"new.py": "1", "edited.py": "2", "same.py": "3"}}}
+PARAMS = {"seed": 2015, "like JSON": {"3": ["a", None]}}
+RECORD = {"inputs": [INPUT], "params": PARAMS | {"code": {"edited.py": "0", "same.py": "3"}}}
+SAME_CODE = {"params": PARAMS | {"code": {"new.py": "1", "edited.py": "2", "same.py": "3"}}}
 
 
 def test_each_part_of_a_reason_is_explained(tmp_path: Path):

@@ -10,7 +10,6 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
-from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest import mock
@@ -74,12 +73,13 @@ def plan(options: list[str], use: Callable[[DAG], T]) -> T:
     return results[0]
 
 
-def planned(dag: DAG) -> list[Job]:
-    """Return the jobs that would run, causes first, without `all`, which only collects."""
-    jobs = [job for job in dag.needrun_jobs(exclude_finished=False) if not job.rule.norun]
-    jobs.sort(key=name_of)
-    before = {job: sorted(set(jobs) & dag.dependencies[job].keys(), key=name_of) for job in jobs}
-    return list(TopologicalSorter(before).static_order())
+def planned(dag: DAG) -> list[list[Job]]:
+    """Return the jobs that would run, without `all`, which only collects.
+
+    They are in layers: each job comes in a later one than those that make what it needs.
+    """
+    jobs = {job for job in dag.needrun_jobs(exclude_finished=False) if not job.rule.norun}
+    return [sorted(layer, key=name_of) for layer in dag.toposorted(jobs)]
 
 
 def name_of(job: Job) -> str:
@@ -161,20 +161,21 @@ def differences(place: str, old: dict[str, Any], new: dict[str, Any]) -> Iterato
 
 
 def explanation(dag: DAG) -> str:
-    """Return what to print about the jobs that would run, those with the same reasons together."""
-    groups: dict[tuple[str, ...], list[str]] = {}
-    jobs = planned(dag)
-    for job in jobs:
-        groups.setdefault(tuple(explained(job, dag)), []).append(name_of(job))
-    lines = []
-    for reasons, names in groups.items():
-        lines += [*names, *(f"    because {reason}" for reason in reasons)]
-    match len(jobs):
+    """Return the jobs that would run with their reasons, causes first, in words."""
+    lines, count = [], 0
+    for layer in planned(dag):
+        count += len(layer)
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for job in layer:
+            groups.setdefault(tuple(explained(job, dag)), []).append(name_of(job))
+        for reasons, names in groups.items():
+            lines += [*names, *(f"    because {reason}" for reason in reasons)]
+    match count:
         case 0:
             lines.append("nothing would run: all is up to date")
         case 1:
             lines.append("1 job would run")
-        case count:
+        case _:
             lines.append(f"{count} jobs would run")
     return "\n".join(lines)
 
