@@ -198,6 +198,8 @@ def test_what_is_lost_without_clean_images():
         "median": ["0.1000", "0.1100", DASH],
     }
     assert lost_table(table_of(), NOISE, {"snap": "snapped"}, USES, CAVEATS).empty
+    dots = table_of({"dots": SSIM["dots"]}, ["dots"])  # where no method with clean images was run
+    assert lost_table(dots, ["dots"], LABELS, USES, CAVEATS).empty
 
 
 def test_numbers_have_about_three_digits():
