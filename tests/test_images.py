@@ -1,6 +1,7 @@
 """Reading images as grey, resizing them, and telling films apart."""
 
 import csv
+from pathlib import Path
 
 import imagecodecs
 import numpy as np
@@ -73,6 +74,24 @@ def test_a_grey_jpeg_with_equal_channels_decodes_only_its_luma(tmp_path):
     path = saved(tmp_path / "a.jpg", np.dstack([GREY] * 3), subsampling="4:2:0")
     with Image.open(path) as image:
         assert reading._is_neutral_jpeg(image, path)
+
+
+def test_a_jpeg_that_holds_red_green_and_blue_is_not_taken_for_neutral(tmp_path):
+    path = saved(tmp_path / "a.jpg", np.dstack([GREY] * 3), subsampling="4:2:0")
+    content = path.read_bytes()  # in place of JFIF's header, Adobe's, which says RGB
+    path.write_bytes(b"\xff\xd8\xff\xee\x00\x0eAdobe\x00\x64\0\0\0\0\0" + content[20:])
+    expected = skimage.io.imread(path, as_gray=True)
+    np.testing.assert_allclose(read_grey(path), expected, rtol=0, atol=1e-12)
+    assert np.abs(expected - GREY / 255).mean() > 0.1
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(InputError, match=r"a\.png may not be read: change its permissions"):
+        read_grey(tmp_path / "a.png")
 
 
 def test_palette_and_opaque_alpha(tmp_path):
