@@ -147,6 +147,12 @@ def test_a_zip_is_unpacked_by_base_name(place):
     assert not any(path.is_symlink() for path in place.target.iterdir())
 
 
+def test_hidden_files_and_folders_are_no_images(place):
+    members = {"a.png": encoded(film(1), "PNG"), "__MACOSX/._a.png": b"junk", "folder.jpg/": b""}
+    fetch(place, zipped(place, members), films=None)
+    assert fetched(place) == ["a.png"]
+
+
 @pytest.mark.parametrize("kind", ["", "gz", "xz"])
 def test_a_tar_is_unpacked(place, kind):
     with tarfile.open(place.root / "films.tar", f"w:{kind}") as archive:
