@@ -1,4 +1,4 @@
-"""The denoisers that are trained with fresh noise: their networks, their recipes, what they gain."""
+"""The methods that are trained: their networks, their recipes, what they gain."""
 
 from pathlib import Path
 
@@ -192,7 +192,7 @@ def test_each_image_is_seen_once_before_any_is_seen_again():
 
 
 def pair_of(recipe, step):
-    """A step's inputs and targets, as arrays of shape (batch, H, W), and the places of its images."""
+    """A step's inputs and targets, arrays of shape (batch, H, W), and the places of its images."""
     chosen = recipe.chosen(step)
     recipe.indices.copy_(torch.from_numpy(chosen))
     recipe.prepare(step)

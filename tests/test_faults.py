@@ -141,7 +141,7 @@ def test_killed_in_each_rule_the_same_command_goes_on(finished: Project, project
     assert project.script("verify.py").returncode == 0
 
 
-LONG = "methods={autoencoder: {training: {steps: 400}}, unet: {training: {steps: 400}}}"
+LONG = "methods={autoencoder: {training: {steps: 200}}, unet: {training: {steps: 200}}}"
 TWO_TRAINED = f"select={{noise: [{POISSON}], methods: [autoencoder, unet]}}"
 
 
@@ -180,7 +180,7 @@ def test_a_training_that_is_killed_at_its_very_end_does_no_step_again(
     history.unlink()
     copy.succeed(*arguments)
     log = results / f"logs/train_denoiser/{POISSON}/autoencoder.log"
-    assert "resumes after step 400 from its checkpoint" in log.read_text()
+    assert "resumes after step 200 from its checkpoint" in log.read_text()
 
 
 def training_run(project: Project) -> Run:
@@ -281,7 +281,7 @@ def test_locks_of_another_machine_are_let_be(finished: Project, tmp_path: Path):
 
 def test_code_that_is_edited_while_a_run_goes_on_is_not_run(finished: Project, tmp_path: Path):
     copy = finished.copied(tmp_path / "copy")
-    steps = "methods={autoencoder: {training: {steps: 1500}}}"
+    steps = "methods={autoencoder: {training: {steps: 300}}}"
     run = Run(copy, "--config", ONE, steps)
     results = copy.folder / "results/phantom"
     assert run.reaches((results / f"checkpoints/{POISSON}/autoencoder.pt").exists), run.text
@@ -370,7 +370,7 @@ def test_results_that_cannot_be_written_are_named(project: Project, disk: Callab
 
 def test_folders_that_vanish_are_made_again(finished: Project, tmp_path: Path):
     copy = finished.copied(tmp_path / "copy")
-    steps = "methods={autoencoder: {training: {steps: 400}}}"
+    steps = "methods={autoencoder: {training: {steps: 200}}}"
     run = Run(copy, "--config", ONE, steps)
     results = copy.folder / "results/phantom"
     assert run.reaches((results / f"checkpoints/{POISSON}/autoencoder.pt").exists), run.text
