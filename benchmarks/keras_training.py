@@ -1,8 +1,8 @@
-"""Train the published auto-encoder with Keras, as the published notebooks do. Needs only TensorFlow.
+"""Train the published auto-encoder with Keras, as the published notebooks do.
 
 Reads commands from standard input and answers each with a line of JSON, so that another process can
-take turns with it: `fit N` trains on N batches and says how long it took and the loss; `predict FILE`
-writes what the network makes of the test images.
+take turns with it: `fit N` trains on N batches and gives the time and the loss; `predict FILE`
+writes what the network makes of the test images. Needs only TensorFlow.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Train the published auto-encoder in several ways from the same starts, and compare the SSIM in the end.
+"""Train the published auto-encoder in several ways from the same starts, and compare the SSIM.
 
-The ways: the workflow's fast one, the same in fp32 or with PyTorch's Adam, and Keras (`--keras PYTHON`).
-For each seed all have the same initial weights, images, noise and order of batches. The loss leaps from
-step to step, and the last model's SSIM with it; that of the best validation loss is steadier, so both are
-given. Reads the 400 real images; needs no Snakemake.
+The ways: the workflow's fast one, the same in fp32 or with PyTorch's Adam, and Keras
+(`--keras PYTHON`). For each seed all have the same initial weights, images, noise and order of
+batches. The loss leaps from step to step, and the last model's SSIM with it; that of the best
+validation loss is steadier, so both are given. Reads the 400 real images; needs no Snakemake.
 """
 
 import argparse
@@ -29,9 +29,9 @@ from noise.models import corrupt
 from noise.seeds import digest, generator
 from recipes.published import BETAS, EPSILON, Published
 from results.scores import scores
+from trainers import Keras
 from training.processor import Processor, chosen_processor, keep_freed_memory
 from training.recipe import Recipe
-from training_steps import Keras
 
 CONFIG = yaml.safe_load((Path(__file__).resolve().parents[1] / "config.yaml").read_text())
 TRAIN = CONFIG["datasets"]["isbi2015"]["train"]
@@ -112,7 +112,11 @@ class WithPyTorchsAdam(Published):
 def trained_by_us(
     recipe: Recipe, noisy: np.ndarray, name: str
 ) -> tuple[float, np.ndarray, np.ndarray]:
-    """Take all steps; return the last epoch's mean loss and the images denoised by the last model and the best."""
+    """Take all steps.
+
+    Returns:
+        The last epoch's mean loss, and the images as the last and the best model denoise them.
+    """
     progress, count = Progress(name, recipe.steps), 0
     for step in range(recipe.steps):
         if step == recipe.steps - recipe.steps_an_epoch:
@@ -177,7 +181,7 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """Return tables: a row a noise setting and seed, a column a way; their means and their spread."""
+    """Return tables, a row a noise setting and seed, a column a way; their means and spread."""
     table, parts = pd.DataFrame(results), []
     for value, title in (("ssim", "last model"), ("ssim_of_best", "best validation loss")):
         wide = table.pivot(index=["noise", "seed"], columns="way", values=value)

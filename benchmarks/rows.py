@@ -1,6 +1,6 @@
 """Time whole trainings, one a noise setting: the script that a job runs, in a process of its own.
 
-What a row of the table costs is more than its steps: the interpreter and PyTorch start, the device is set
+A row of the table costs more than its steps: the interpreter and PyTorch start, the device is set
 up, images are read, the model is written. Needs PyTorch and NumPy, no Snakemake.
 """
 
@@ -30,11 +30,11 @@ def rows(steps: int, device: str, threads: int, count: int = IMAGES) -> list[Res
         steps: Of each training.
         device: auto, cpu or cuda.
         threads: On a CPU.
-        count: Images, of the digital phantom. All rows have the same, since only time is of interest.
+        count: Images, of the digital phantom, the same for all rows: only time is of interest.
 
     Returns:
         A line a noise setting: `noise`, `steps`, `seconds` of the process from start to end by the
-        clock, `training_seconds`, those of the steps and of validation (of processor time on a CPU).
+        clock, `training_seconds` of the steps and of validation (processor time on a CPU).
     """
     entry = CONFIG["methods"]["autoencoder"]
     training = entry["training"] | {"steps": steps, "batch": BATCH, "threads": threads}
@@ -42,7 +42,7 @@ def rows(steps: int, device: str, threads: int, count: int = IMAGES) -> list[Res
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = {part: str(folder / f"{part}.npy") for part in ("clean", "noisy")}
-        for array, path in zip(images(count, 128), files.values(), strict=True):
+        for array, path in zip(images(count), files.values(), strict=True):
             np.save(path, array)
         outputs = {"model": str(folder / "model.pt"), "history": str(folder / "history.csv")}
         for noise, model in CONFIG["noise"].items():
@@ -70,13 +70,13 @@ def measure(arguments: argparse.Namespace) -> list[Result]:
     return rows(STEPS if whole else CPU_STEPS, arguments.device, arguments.threads)
 
 
-def shown(results: list[Result]) -> str:
+def table(results: list[Result]) -> str:
     """Return results as a table in Markdown."""
-    table = pd.DataFrame(results)
-    table["besides"] = table["seconds"] - table["training_seconds"]
-    seconds = table["seconds"].sum()
+    frame = pd.DataFrame(results)
+    frame["besides"] = frame["seconds"] - frame["training_seconds"]
+    seconds = frame["seconds"].sum()
     return (
-        table.to_markdown(index=False, floatfmt=".1f")
-        + f"\n\nAll {len(table)} trainings of {table['steps'].max()} steps, one after the other: "
+        frame.to_markdown(index=False, floatfmt=".1f")
+        + f"\n\nAll {len(frame)} trainings of {frame['steps'].max()} steps, one after the other: "
         f"{seconds:.1f} s."
     )

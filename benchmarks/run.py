@@ -1,8 +1,8 @@
 """Run all benchmarks that fit this machine, and write their results.
 
-Writes `benchmarks/results/MACHINE.json` and the tables to read beside it. Needs PyTorch, NumPy, scikit-image,
-pandas, matplotlib and tabulate; the workflow's own overhead is measured where Snakemake is installed and
-`make run` was run before, and Keras takes part where it is installed.
+Writes `benchmarks/results/MACHINE.json` and the tables to read beside it. Needs PyTorch, NumPy,
+scikit-image, pandas, matplotlib and tabulate. The workflow's own overhead is measured where
+Snakemake is installed and `make run` was run before; Keras takes part with `--keras`.
 """
 
 import argparse
@@ -23,6 +23,7 @@ import torch
 
 import data
 import figure
+import growth
 import overhead
 import rows
 import training_steps
@@ -31,7 +32,7 @@ from files.atomic import replacing
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 RUN = [ROOT / "results" / "phantom", ROOT / "resources" / "datasets" / "phantom"]
-PARTS = ["training", "rows", "data", "overhead"]
+MODULES = {"training": training_steps, "rows": rows, "data": data, "overhead": overhead}
 PACKAGES = ["torch", "numpy", "scipy", "scikit-image", "snakemake"]
 
 
@@ -85,17 +86,13 @@ def title_of(found: dict[str, Any]) -> str:
 
 def page(results: dict[str, Any], name: str) -> str:
     """Return the results as a page to read; `name` is the file of its figure, without suffix."""
-    shown = {
-        **{"training": training_steps.shown, "rows": rows.shown},
-        **{"data": data.table, "overhead": overhead.table},
-    }
     found = results["machine"]
     lines = [f"# {title_of(found)}", ""]
     lines += [", ".join(f"{key}: {value}" for key, value in found.items()), ""]
     lines += [f"![Training steps, and growth of time and memory]({name}.png)"]
-    for part in PARTS:
+    for part in MODULES:
         if results.get(part):
-            text = shown[part](results[part])
+            text = MODULES[part].table(results[part])
             fence = [] if text.startswith("|") else ["```"]
             lines += ["", f"## {part.capitalize()}", "", *fence, text, *fence]
     return "\n".join(lines) + "\n"
@@ -106,9 +103,11 @@ def main() -> None:
     training_steps.arguments_of(parser)
     parser.add_argument("--images", type=Path, help="folder of films to resize")
     parser.add_argument(
-        "--sizes", type=int, nargs="*", default=data.GROWTH, help="images to grow to"
+        "--sizes", type=int, nargs="*", default=growth.COUNTS, help="images to grow to"
     )
-    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS, help="default: all")
+    parser.add_argument(
+        "--parts", nargs="+", default=list(MODULES), choices=MODULES, help="default: all"
+    )
     arguments = parser.parse_args()
     found = machine()
     name = file_name(found)

@@ -1,16 +1,13 @@
 """Time a training step side by side with plain PyTorch and with Keras, on the same images.
 
-All start from the same weights and see the same batches, so their losses can be compared as well. Needs
-PyTorch and NumPy; Keras, if it is to take part, in an environment of its own (`--keras PYTHON`).
+All start from the same weights and see the same batches, so their losses can be compared as well.
+Needs PyTorch and NumPy; Keras, if it is to take part, in an environment of its own
+(`--keras PYTHON`).
 """
 
 import argparse
-import json
-import math
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,7 +17,6 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import nn
-from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
@@ -31,43 +27,27 @@ from noise.seeds import generator
 from recipes.published import Published
 from recipes.supervised import Supervised
 from render_phantom import render
-from training.loop import Recipe, keep_freed_memory
-from training.processor import Processor, chosen_processor
+from trainers import Keras, Ours, PlainPyTorch
+from training.processor import Processor, chosen_processor, keep_freed_memory
+from training.recipe import Recipe
 
 NOISE = {"distribution": "gaussian", "factor": 0.2, "mean": 0, "std": 1}
 TAIL = [32, 16, 8]
 UNET = {"widths": [32, 64, 128, 192], "blocks": 1}
 UNET_BATCH = 4
-BATCH, RATE, STEPS = 64, 1e-3, 3000  # published
+SIZE, BATCH, RATE, STEPS = 128, 64, 1e-3, 3000  # published
 # That the auto-encoder's activations move, an image, layer by layer.
 BYTES = {"bf16": 24e6, "fp32": 48e6}
+
+SIDE = {"cpu": 2048, "cuda": 8192}  # of the matrices that show the peak
 
 Result = dict[str, Any]
 
 
-class Plain(nn.Module):
-    """The published network as one would first write it in PyTorch, Keras' padding by a slice."""
-
-    def __init__(self, ours: autoencoder.AutoEncoder) -> None:
-        super().__init__()
-        self.encoder, self.decoder, self.tail = ours.encoder, ours.decoder, ours.tail
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        for layer in self.encoder:
-            x = functional.pad(x, (0, 1, 0, 1))
-            x = functional.conv2d(x, layer.weight, layer.bias, stride=2).relu()
-        for layer in self.decoder:
-            x = functional.conv_transpose2d(x, layer.weight, layer.bias, stride=2)
-            x = x[:, :, :-1, :-1].relu()
-        for layer in self.tail:
-            x = functional.conv2d(x, layer.weight, layer.bias, padding=1).sigmoid()
-        return x
-
-
-def images(count: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return phantoms, shape (count, size, size), repeated from a few; and noisy ones."""
-    few = np.stack([render(subject, size, seed=7) for subject in range(min(count, 16))])
-    clean = np.resize(few, (count, size, size)).astype(np.float32)
+def images(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return phantoms, shape (count, SIZE, SIZE), repeated from a few; and noisy ones."""
+    few = np.stack([render(subject, SIZE, seed=7) for subject in range(min(count, 16))])
+    clean = np.resize(few, (count, SIZE, SIZE)).astype(np.float32)
     noisy = corrupt(clean.astype(np.float64), NOISE, generator(7, "benchmark"))
     return clean, noisy.astype(np.float32)
 
@@ -78,122 +58,13 @@ def published_recipe(clean: np.ndarray, noisy: np.ndarray, processor: Processor)
     network = autoencoder.build_network({"tail": TAIL}, NOISE)
     settings = {"steps": STEPS, "batch": BATCH, "learning_rate": RATE, "keep": "last"}
     recipe = Published(network, {"clean": clean, "noisy": noisy}, NOISE, settings, draw, processor)
-    recipe.training = len(clean)
+    recipe.train_count = len(clean)
     recipe.steps_an_epoch = len(clean) // BATCH
     return recipe
 
 
 def draw(*purpose: str | int) -> np.random.Generator:
     return generator(7, *purpose)
-
-
-class Ours:
-    """The workflow's own steps."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe, self.taken = recipe, 0
-
-    def fit(self, steps: int) -> tuple[float, float]:
-        """Take steps; return the seconds and the mean loss."""
-        self.recipe.summed_error.zero_()
-        started, count = time.perf_counter(), 0
-        for step in range(self.taken, self.taken + steps):
-            count += self.recipe.take(step)
-        loss = self.recipe.summed_error.item() / count  # waits for a GPU
-        self.taken += steps
-        return time.perf_counter() - started, loss
-
-
-class PlainPyTorch:
-    """Single precision, PyTorch's own layout and optimizer, a batch at a time from the CPU."""
-
-    def __init__(self, recipe: Recipe, clean: np.ndarray, noisy: np.ndarray) -> None:
-        self.recipe, self.taken = recipe, 0
-        self.device = recipe.processor.device
-        self.network = Plain(recipe.network).to(self.device, memory_format=torch.contiguous_format)
-        self.clean, self.noisy = torch.from_numpy(clean), torch.from_numpy(noisy)
-        self.optimizer = torch.optim.Adam(self.network.parameters(), RATE, eps=1e-7)
-
-    def fit(self, steps: int) -> tuple[float, float]:
-        """Take steps; return the seconds and the mean loss."""
-        started, losses = time.perf_counter(), []
-        # As PyTorch comes: the workflow asks for other things, in the same process.
-        with torch.backends.cudnn.flags(deterministic=False, allow_tf32=True):
-            for step in range(self.taken, self.taken + steps):
-                chosen = torch.from_numpy(self.recipe.chosen(step))
-                x, y = (a[chosen].unsqueeze(1).to(self.device) for a in (self.noisy, self.clean))
-                loss = functional.mse_loss(self.network(x), y)
-                self.optimizer.zero_grad()
-                loss.backward()
-                self.optimizer.step()
-                losses.append(loss.item())
-        self.taken += steps
-        return time.perf_counter() - started, statistics.fmean(losses)
-
-
-class Keras:
-    """Keras in a process of its own, from the same weights and with the same batches."""
-
-    def __init__(
-        self,
-        python: str,
-        recipe: Recipe,
-        clean: np.ndarray,
-        noisy: np.ndarray,
-        threads: int,
-        test: np.ndarray | None = None,
-    ) -> None:
-        self.folder = tempfile.TemporaryDirectory()
-        epochs = range(math.ceil(recipe.steps / recipe.steps_an_epoch))
-        order = np.concatenate([recipe.draw("shuffle", e).permutation(len(clean)) for e in epochs])
-        test = noisy[:1] if test is None else test
-        path = Path(self.folder.name) / "arrays.npz"
-        np.savez(path, noisy=noisy, clean=clean, order=order, test=test, **keras_weights(recipe))
-        script = str(Path(__file__).with_name("keras_training.py"))
-        self.process = subprocess.Popen(
-            [python, script, str(path), "--threads", str(threads), "--batch", str(recipe.batch)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        self.versions = self.answer()
-
-    def answer(self) -> dict[str, Any]:
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit("Keras ended; run benchmarks/keras_training.py by hand to see why")
-        return json.loads(line)
-
-    def fit(self, steps: int) -> tuple[float, float]:
-        """Take steps; return the seconds and the mean loss."""
-        self.process.stdin.write(f"fit {steps}\n")
-        self.process.stdin.flush()
-        answer = self.answer()
-        return answer["seconds"], answer["loss"]
-
-    def predict(self) -> np.ndarray:
-        """Return what the network makes of the test images, shape (N, H, W)."""
-        path = Path(self.folder.name) / "predicted.npy"
-        self.process.stdin.write(f"predict {path}\n")
-        self.process.stdin.flush()
-        self.answer()
-        return np.load(path)
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait()
-        self.folder.cleanup()
-
-
-def keras_weights(recipe: Recipe) -> dict[str, np.ndarray]:
-    """Return the network's weights by layer, kernels as Keras has them: (height, width, in, out)."""
-    network, found = recipe.network, {}
-    for n, layer in enumerate([*network.encoder, *network.decoder, *network.tail]):
-        # The same for transposed convolutions: PyTorch's (in, out) and Keras' (out, in) both turn.
-        found[f"w{n}"] = layer.weight.detach().cpu().numpy().transpose(2, 3, 1, 0)
-        found[f"b{n}"] = layer.bias.detach().cpu().numpy()
-    return found
 
 
 def side_by_side(
@@ -234,8 +105,8 @@ def side_by_side(
 
 
 def autoencoder_results(arguments: argparse.Namespace) -> list[Result]:
-    """Time the published auto-encoder: ours, ours in fp32, plain PyTorch, and Keras if it is there."""
-    clean, noisy = images(10 * BATCH, 128)
+    """Time the published auto-encoder: ours, ours in fp32, plain PyTorch, Keras if it is there."""
+    clean, noisy = images(10 * BATCH)
 
     def recipe(precision: str) -> Recipe:
         processor = chosen_processor(arguments.device, {"precision": precision})
@@ -260,7 +131,7 @@ def autoencoder_results(arguments: argparse.Namespace) -> list[Result]:
 
 def unet_results(arguments: argparse.Namespace) -> list[Result]:
     """Time the U-Net's steps: as the workflow takes them, and in fp32."""
-    clean, _ = images(64, 128)
+    clean, _ = images(BATCH)
 
     def recipe(precision: str) -> Recipe:
         torch.manual_seed(0)
@@ -276,8 +147,8 @@ def unet_results(arguments: argparse.Namespace) -> list[Result]:
 
 
 def ceilings(device: torch.device) -> Result:
-    """Measure the machine: large matrix products (FLOP/s) and a large copy (bytes read and written)."""
-    side = 8192 if device.type == "cuda" else 2048
+    """Measure the machine: FLOP/s of large matrix products, bytes a second of a large copy."""
+    side = SIDE[device.type]
     found: Result = {"what": "ceilings"}
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
@@ -302,10 +173,10 @@ def best_of(function: Callable[[], object], device: torch.device, repeats: int =
 
 
 def flops_an_image(network: nn.Module) -> int:
-    """Return the floating-point operations, forward and backward, for an image of 128 x 128."""
+    """Return the floating-point operations, forward and backward, for an image."""
     network.train()
     with FlopCounterMode(display=False) as counter:
-        network(torch.rand(1, 1, 128, 128)).mean().backward()
+        network(torch.rand(1, 1, SIZE, SIZE)).mean().backward()
     return counter.get_total_flops()
 
 
@@ -353,7 +224,7 @@ def arguments_of(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keras", metavar="PYTHON", help="interpreter with TensorFlow")
 
 
-def shown(results: list[Result]) -> str:
+def table(results: list[Result]) -> str:
     """Return results as a table in Markdown."""
     (limits,) = (line for line in results if line["what"] == "ceilings")
     rows = []
@@ -391,4 +262,4 @@ def shown(results: list[Result]) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     arguments_of(parser)
-    print(shown(measure(parser.parse_args())))
+    print(table(measure(parser.parse_args())))

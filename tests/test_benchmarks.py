@@ -13,6 +13,7 @@ from files.tables import write_table
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import data
+import growth
 import overhead
 import rows
 import training_steps
@@ -23,7 +24,7 @@ MOST_MIB = 24  # more that a step may take for many images than for few
 
 def test_memory_does_not_grow_with_the_images(tmp_path):
     """Six hundred images are 75 MiB, and no step may hold a third of them."""
-    results = data.growth([20, 600], tmp_path)
+    results = growth.measure([20, 600], tmp_path)
     peaks = {(line["images"], line["step"]): line["peak_mib"] for line in results}
     assert {step for _, step in peaks} == {"resize", "split", "corrupt", "score"}
     for (images, step), peak in peaks.items():
@@ -43,7 +44,7 @@ def test_memory_of_augmenting_and_denoising_does_not_grow(tmp_path, step):
             "output": {"images": out, "cost": str(tmp_path / "cost.csv")},
             "params": {
                 **{"seed": 1, "plugin": "median", "settings": {"size": 1}},
-                **{"noise": data.NOISE, "inversion": False},
+                **{"noise": growth.NOISE, "inversion": False},
             },
             "wildcards": {"noise": "a", "method": "median"},
         }
@@ -94,7 +95,10 @@ def results():
     parser = argparse.ArgumentParser()
     training_steps.arguments_of(parser)
     arguments = ["--device", "cpu", "--threads", "1", "--rounds", "1", "--steps", "1"]
-    return training_steps.measure(parser.parse_args(arguments))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("SIZE", 32), ("BATCH", 16), ("SIDE", {"cpu": 256})):
+            patch.setattr(training_steps, name, value)
+        return training_steps.measure(parser.parse_args(arguments))
 
 
 def test_all_ways_to_train_compute_the_same_loss(results):
@@ -108,7 +112,7 @@ def test_all_ways_to_train_compute_the_same_loss(results):
 
 
 def test_results_can_be_read(results):
-    text = training_steps.shown(results)
+    text = training_steps.table(results)
     assert text.count("as plain PyTorch") == 3
     assert text.count("after 2 steps") == 3
     assert all(0 < line["share_of_peak"] < 1 for line in results if "network" in line)
@@ -117,7 +121,9 @@ def test_results_can_be_read(results):
 def test_whole_trainings_are_timed_a_process_each(monkeypatch):
     noise = dict(list(rows.CONFIG["noise"].items())[:2])
     monkeypatch.setitem(rows.CONFIG, "noise", noise)
-    results = rows.rows(2, "cpu", 1, count=80)
+    monkeypatch.setattr(training_steps, "SIZE", 32)
+    monkeypatch.setattr(rows, "BATCH", 8)
+    results = rows.rows(2, "cpu", 1, count=20)
     assert [line["noise"] for line in results] == list(noise)
     assert all(0 < line["training_seconds"] < line["seconds"] for line in results)
-    assert "All 2 trainings of 2 steps" in rows.shown(results)
+    assert "All 2 trainings of 2 steps" in rows.table(results)

@@ -1,4 +1,4 @@
-"""The denoisers that are trained with fresh noise: their networks, their recipes, what they gain."""
+"""The methods that are trained: their networks, their recipes, what they gain."""
 
 from pathlib import Path
 
@@ -20,13 +20,13 @@ from recipes.noise2noise import Noise2Noise
 from recipes.noise2void import Noise2Void, with_hidden_pixels
 from recipes.supervised import Supervised, flipped, rate_at, structural_similarity
 from score_images import scores
+from test_training import CPU, Gain, interrupted
 from train_denoiser import recipe_class
 from training.loop import train
 from training.processor import Processor
 
 GAUSSIAN = {"distribution": "gaussian", "factor": 0.2, "mean": 1, "std": 1}
 POISSON = {"distribution": "poisson", "factor": 0.2, "lambda": 1}
-CPU = Processor(torch.device("cpu"))
 SMALL = {"widths": [8, 16], "blocks": 1}
 
 
@@ -192,7 +192,7 @@ def test_each_image_is_seen_once_before_any_is_seen_again():
 
 
 def pair_of(recipe, step):
-    """A step's inputs and targets, as arrays of shape (batch, H, W), and the places of its images."""
+    """A step's inputs and targets, arrays of shape (batch, H, W), and the places of its images."""
     chosen = recipe.chosen(step)
     recipe.indices.copy_(torch.from_numpy(chosen))
     recipe.prepare(step)
@@ -212,23 +212,21 @@ def test_supervised_noise_is_fresh_in_each_step_and_the_same_in_each_process():
     other, *_ = pair_of(recipe, 1)
     assert not np.array_equal(noisy, other)
     np.testing.assert_array_equal(pair_of(recipe_of(Supervised, batch=10), 1)[0], other)
-    clean = smooth_images(10, 16).astype(np.float32)
-    straight = np.array_equal
-    mirrored = [straight(a, clean[i][:, ::-1]) for a, i in zip(target, order, strict=True)]
-    same = [straight(a, clean[i]) for a, i in zip(target, order, strict=True)]
-    assert all(m != s for m, s in zip(mirrored, same, strict=True))
+    clean = torch.from_numpy(smooth_images(10, 16)).float()
+    assert_some_are_mirrored(clean[order], torch.from_numpy(target))
+
+
+def assert_some_are_mirrored(before, after):
+    kept = [torch.equal(b, a) for b, a in zip(before, after, strict=True)]
+    mirrored = [torch.equal(b.flip(-1), a) for b, a in zip(before, after, strict=True)]
+    assert all(k != m for k, m in zip(kept, mirrored, strict=True))
+    assert any(kept)
     assert any(mirrored)
-    assert any(same)
 
 
 def test_flips_keep_pairs_together():
     pairs = torch.arange(2 * 3 * 4 * 5).reshape(3, 2, 4, 5)
-    out = flipped(pairs, device_generator(1))
-    kept = [torch.equal(after, before) for before, after in zip(pairs, out, strict=True)]
-    mirrored = [torch.equal(after, b.flip(-1)) for b, after in zip(pairs, out, strict=True)]
-    assert all(k != m for k, m in zip(kept, mirrored, strict=True))
-    assert any(kept)
-    assert any(mirrored)
+    assert_some_are_mirrored(pairs, flipped(pairs, device_generator(1)))
 
 
 def test_noise2noise_sees_two_fixed_exposures_and_never_the_clean_image():
@@ -266,15 +264,9 @@ def test_noise2void_hides_the_pixels_that_it_asks_for():
 
 
 def test_noise2void_loss_is_blind_to_the_pixels_it_shows():
-    class Identity(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.one = nn.Parameter(torch.ones(1))
-
-        def forward(self, x):
-            return self.one * x
-
-    recipe = recipe_of(Noise2Void, network=Identity())
+    network = Gain()
+    network.gain.data.fill_(1)
+    recipe = recipe_of(Noise2Void, network=network)
     assert recipe.images["exposures"].shape == (10, 1, 16, 16)
     recipe.prepare(0)
     loss, error = recipe.losses()
@@ -303,8 +295,25 @@ def test_squared_error_alone_on_request():
 
 
 def test_lattice_that_is_too_fine_is_refused():
+    unet_lattice.build_network(SMALL, {**POISSON, "factor": 0.01})
     with pytest.raises(InputError, match=r"0.01 or more, not 0.001"):
         unet_lattice.build_network(SMALL, {**POISSON, "factor": 0.001})
+
+
+def test_lattice_unet_also_sees_where_a_pixel_lies_between_two_points():
+    network = unet_lattice.build_network(SMALL, POISSON)
+    noisy = torch.tensor([0, 0.05, 0.1, 0.35, 0.4]).view(1, 1, 1, 5)
+    *_, sine, cosine = network.inputs(noisy)[0, :, 0]
+    torch.testing.assert_close(sine, torch.tensor([0.0, 1, 0, -1, 0]), rtol=0, atol=1e-6)
+    torch.testing.assert_close(cosine, torch.tensor([1.0, 0, -1, 0, 1]), rtol=0, atol=1e-6)
+
+
+def test_lattice_unet_starts_with_the_linear_estimate_and_a_precision_of_ten():
+    network = unet_lattice.build_network(SMALL, POISSON)
+    noisy = torch.rand(1, 1, 16, 16)
+    guess = network.slope * noisy + network.offset
+    expected = unet_lattice.lattice_mean(noisy, guess, torch.full_like(noisy, 10), 0.2)
+    torch.testing.assert_close(network.estimate(noisy), expected)
 
 
 def test_learning_rate_warms_up_and_falls_to_nothing():
@@ -312,15 +321,6 @@ def test_learning_rate_warms_up_and_falls_to_nothing():
     assert rate_at(0.05) == pytest.approx(1)
     assert rate_at(0.525) == pytest.approx(0.5)
     assert rate_at(1) == pytest.approx(0, abs=1e-12)
-
-
-class Interrupted(Exception):
-    pass
-
-
-def small_unet():
-    torch.manual_seed(0)
-    return unet.build_network({"widths": [4], "blocks": 1}, GAUSSIAN)
 
 
 def small_dncnn():
@@ -332,10 +332,10 @@ def small_dncnn():
 @pytest.mark.parametrize(
     ("kind", "build"),
     [
-        (Supervised, small_unet),
+        (Supervised, None),
         (Supervised, small_dncnn),  # has running means besides weights
-        (Noise2Noise, small_unet),
-        (Noise2Void, small_unet),
+        (Noise2Noise, None),
+        (Noise2Void, None),
     ],
 )
 def test_interrupted_training_ends_bit_identical(
@@ -343,29 +343,16 @@ def test_interrupted_training_ends_bit_identical(
 ):
     monkeypatch.setattr("torch.backends.cudnn.deterministic", True)
     processor = Processor(torch.device(device), autocast, capture=device == "cuda")
-    whole = recipe_of(kind, network=build(), processor=processor)
-    done = train(whole, checkpoint=tmp_path / "none.pt", identity="test", name="test")
 
-    count = []
+    def training(name):
+        recipe = recipe_of(kind, network=build and build(), processor=processor)
+        return recipe, train(recipe, checkpoint=tmp_path / name, identity="test", name="test")
 
-    def advance(*_, **__):
-        count.append(1)
-        if len(count) == 6:
-            raise Interrupted
-
-    with monkeypatch.context() as patch:
-        patch.setattr("training.loop.CHECKPOINT_SECONDS", -1)
-        patch.setattr("training.loop.Progress.advance", advance)
-        with pytest.raises(Interrupted):
-            train(
-                recipe_of(kind, network=build(), processor=processor),
-                checkpoint=tmp_path / "c.pt",
-                identity="test",
-                name="test",
-            )
+    whole, done = training("whole.pt")
+    with interrupted(5):
+        training("c.pt")
     caplog.set_level("INFO")
-    resumed = recipe_of(kind, network=build(), processor=processor)
-    rest = train(resumed, checkpoint=tmp_path / "c.pt", identity="test", name="test")
+    resumed, rest = training("c.pt")
     assert "resumes after step 5" in caplog.text
     assert rest.history == done.history
     assert rest.images == done.images == 48
@@ -375,11 +362,35 @@ def test_interrupted_training_ends_bit_identical(
 
 def test_kept_weights_are_the_moving_average():
     recipe = recipe_of(Supervised, steps=50)  # a tenth is five steps: the decay is .8
-    expected = next(iter(recipe.network.parameters())).detach().clone()
+    weights = next(iter(recipe.network.parameters())).data
+    expected = weights.clone()
     for step in range(4):
-        with torch.no_grad():
-            for parameter in recipe.network.parameters():
-                parameter += step + 1
+        weights += step + 1
         recipe.after_update()
-        expected = 0.8 * expected + 0.2 * next(iter(recipe.network.parameters())).detach()
+        expected = 0.8 * expected + 0.2 * weights
     torch.testing.assert_close(next(iter(recipe.kept().values())), expected)
+
+
+def test_a_training_of_few_steps_keeps_the_last_weights():
+    recipe = recipe_of(Supervised, steps=5)  # a tenth is less than one
+    recipe.take(0)
+    recipe.take(1)
+    state = recipe.network.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in recipe.kept().items())
+
+
+def test_updates_have_bounded_gradients_and_decay_the_weights():
+    recipe = recipe_of(Supervised, steps=20)
+    weights = next(iter(recipe.network.parameters()))
+    for parameter in recipe.network.parameters():
+        parameter.grad = torch.full_like(parameter, 100)
+    recipe.before_update()
+    norms = [parameter.grad.norm() for parameter in recipe.network.parameters()]
+    assert torch.stack(norms).norm().item() == pytest.approx(1, rel=1e-4)
+    for parameter in recipe.network.parameters():
+        parameter.grad.zero_()
+    before = weights.detach().clone()
+    recipe.prepare(1)  # a twentieth of the steps: the highest rate
+    recipe.optimizer.step()
+    torch.testing.assert_close(weights.detach(), before * (1 - 1e-3 * 0.01), rtol=0, atol=1e-9)
+    assert recipe.optimizer.defaults["betas"] == (0.9, 0.95)

@@ -114,7 +114,7 @@ def assert_same(project: Project, other: Project) -> None:
 def test_killed_in_each_rule_the_same_command_goes_on(finished: Project, project: Project):
     """One run after the other is killed in the first job of a rule that was not hit yet.
 
-    Every other time the jobs are left alone, as by a kill for memory: they have to end by themselves.
+    Every other time the jobs are left alone, as by a kill for memory: they have to end alone.
     """
     (project.folder / "config.yaml").write_text((finished.folder / "config.yaml").read_text())
     random = np.random.default_rng(1)
@@ -130,7 +130,7 @@ def test_killed_in_each_rule_the_same_command_goes_on(finished: Project, project
         if not run.reaches(next_rule):
             break
         hit.append(next_rule())
-        # Within its job, which takes half a second and more, or as soon as the next rule's has begun.
+        # Within its job, which takes half a second and more, or when the next rule's has begun.
         end = time.monotonic() + random.uniform(0, 0.8)
         if run.reaches(lambda end=end: time.monotonic() > end or next_rule()):
             run.end(jobs=len(hit) % 2 == 0)
@@ -141,7 +141,7 @@ def test_killed_in_each_rule_the_same_command_goes_on(finished: Project, project
     assert project.script("verify.py").returncode == 0
 
 
-LONG = "methods={autoencoder: {training: {steps: 400}}, unet: {training: {steps: 400}}}"
+LONG = "methods={autoencoder: {training: {steps: 200}}, unet: {training: {steps: 200}}}"
 TWO_TRAINED = f"select={{noise: [{POISSON}], methods: [autoencoder, unet]}}"
 
 
@@ -180,7 +180,7 @@ def test_a_training_that_is_killed_at_its_very_end_does_no_step_again(
     history.unlink()
     copy.succeed(*arguments)
     log = results / f"logs/train_denoiser/{POISSON}/autoencoder.log"
-    assert "resumes after step 400 from its checkpoint" in log.read_text()
+    assert "resumes after step 200 from its checkpoint" in log.read_text()
 
 
 def training_run(project: Project) -> Run:
@@ -281,7 +281,7 @@ def test_locks_of_another_machine_are_let_be(finished: Project, tmp_path: Path):
 
 def test_code_that_is_edited_while_a_run_goes_on_is_not_run(finished: Project, tmp_path: Path):
     copy = finished.copied(tmp_path / "copy")
-    steps = "methods={autoencoder: {training: {steps: 1500}}}"
+    steps = "methods={autoencoder: {training: {steps: 300}}}"
     run = Run(copy, "--config", ONE, steps)
     results = copy.folder / "results/phantom"
     assert run.reaches((results / f"checkpoints/{POISSON}/autoencoder.pt").exists), run.text
@@ -319,7 +319,7 @@ def test_ctrl_c_ends_the_run_and_says_how_to_go_on(finished: Project, tmp_path: 
 
 @pytest.fixture
 def disk(project: Project) -> Iterator[Callable[[str], None]]:
-    """A disk of its own for the results; the function mounts it, or mounts it anew, with options."""
+    """A disk of its own for the results; the function mounts it with options, again if need be."""
     results = project.folder / "results"
     results.mkdir()
 
@@ -370,7 +370,7 @@ def test_results_that_cannot_be_written_are_named(project: Project, disk: Callab
 
 def test_folders_that_vanish_are_made_again(finished: Project, tmp_path: Path):
     copy = finished.copied(tmp_path / "copy")
-    steps = "methods={autoencoder: {training: {steps: 400}}}"
+    steps = "methods={autoencoder: {training: {steps: 200}}}"
     run = Run(copy, "--config", ONE, steps)
     results = copy.folder / "results/phantom"
     assert run.reaches((results / f"checkpoints/{POISSON}/autoencoder.pt").exists), run.text

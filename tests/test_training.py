@@ -2,8 +2,12 @@
 
 import pickle
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
-from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock, call
 
 import numpy as np
 import pytest
@@ -11,12 +15,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+import train_denoiser
 from conftest import PROCESSORS
 from engine.messages import InputError
 from files.atomic import copies, forget
+from files.tables import read_table
+from methods import unet
 from methods.autoencoder import AutoEncoder, build_network
+from noise.seeds import digest, generator
 from recipes.published import Published
-from train_denoiser import training_identity
+from recipes.supervised import Supervised
 from training.loop import CHECKPOINT_SECONDS, train
 from training.processor import Processor
 
@@ -36,29 +44,16 @@ def keras_like(network: AutoEncoder, x: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("shape", [(128, 128), (16, 24)])
-def test_padding_is_keras_pixel_by_pixel(shape):
+def test_padding_is_keras_pixel_by_pixel(monkeypatch, shape):
     torch.manual_seed(0)
     network = build_network({"tail": [32, 16, 8]}, {}).double()
     for parameter in network.parameters():
         parameter.data.normal_(0, 0.3)  # biases too: they show at borders
     x = torch.rand(2, 1, *shape, dtype=torch.float64)
-    torch.testing.assert_close(network(x), keras_like(network, x), rtol=0, atol=1e-12)
-
-
-def test_mirrored_kernels_matter():
-    """The comparison above would notice a network that is not mirrored."""
-    torch.manual_seed(0)
-    network = build_network({"tail": [8]}, {}).double()
-    x = torch.rand(1, 1, 16, 16, dtype=torch.float64)
-    shifted = x
-    for layer in network.encoder:
-        shifted = functional.conv2d(shifted, layer.weight, layer.bias, stride=2, padding=1).relu()
-    expected = x
-    for layer in network.encoder:
-        expected = functional.conv2d(
-            functional.pad(expected, (0, 1, 0, 1)), layer.weight, layer.bias, stride=2
-        ).relu()
-    assert (shifted - expected).abs().max() > 1e-3
+    expected = keras_like(network, x)
+    torch.testing.assert_close(network(x), expected, rtol=0, atol=1e-12)
+    monkeypatch.setattr("methods.autoencoder.mirrored", lambda x: x)  # as PyTorch pads
+    assert (network(x) - expected).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(("tail", "count"), [([32, 16, 8], 71_169), ([16, 8], 57_313)])
@@ -76,15 +71,6 @@ def test_initial_weights_are_glorot_uniform_and_biases_zero():
         assert layer.weight.abs().max() > 0.9 * limit
         assert layer.weight.std().item() == pytest.approx(limit / 3**0.5, rel=0.2)
         assert not layer.bias.any()
-
-
-def raising(error: Exception):
-    """Return a function that raises an error."""
-
-    def function():
-        raise error
-
-    return function
 
 
 class Gain(nn.Module):
@@ -110,14 +96,7 @@ CPU = Processor(torch.device("cpu"))
 
 
 def run_training(
-    folder: Path,
-    steps: int = 30,
-    network=None,
-    shuffled=None,
-    autocast=None,
-    device="cpu",
-    identity="test",
-    **changes,
+    folder, steps=30, network=None, shuffled=None, processor=CPU, identity="test", **changes
 ):
     """Train with the published recipe; `shuffled(epoch)` gives a generator with `permutation`."""
     settings = {"steps": steps, "batch": 4, "learning_rate": 1e-2, "keep": "last"} | changes
@@ -129,28 +108,19 @@ def run_training(
         {},
         settings,
         lambda purpose, epoch: (shuffled or np.random.default_rng)(epoch),
-        Processor(torch.device(device), autocast, capture=device == "cuda"),
+        processor,
     )
     done = train(recipe, checkpoint=folder / "checkpoint.pt", identity=identity, name="test")
     return recipe.kept(), done.history
 
 
-class InOrder:
-    """A generator that shuffles nothing."""
-
-    def permutation(self, count):
-        return np.arange(count)
+IN_ORDER = Mock(permutation=np.arange)  # a generator that shuffles nothing
 
 
 def test_last_fifth_only_validates_and_each_epoch_is_shuffled(tmp_path):
-    asked = []
-
-    def shuffled(epoch):
-        asked.append(epoch)
-        return InOrder()
-
+    shuffled = Mock(return_value=IN_ORDER)
     _, history = run_training(tmp_path, steps=11, network=Gain(), shuffled=shuffled)
-    assert asked == [0, 1, 2]  # 20 of 25 train: five steps an epoch
+    assert shuffled.mock_calls == [call(0), call(1), call(2)]  # 20 of 25 train: five steps each
     assert [line["step"] for line in history] == [5, 10, 11]
     assert [line["images"] for line in history] == [20, 40, 44]
     assert all(line["validation_loss"] is not None for line in history)
@@ -175,7 +145,7 @@ def test_optimizer_is_keras_adam(tmp_path):
             gain -= rate * m / (v**0.5 + epsilon_of(step))
         return gain
 
-    state, _ = run_training(tmp_path, steps=5, network=Faint(), shuffled=lambda epoch: InOrder())
+    state, _ = run_training(tmp_path, steps=5, network=Faint(), shuffled=lambda epoch: IN_ORDER)
     keras = path(lambda step: 1e-7)
     pytorch = path(lambda step: 1e-7 * (1 - 0.999**step) ** 0.5)
     assert state["gain"].item() == pytest.approx(keras, rel=1e-4)
@@ -190,41 +160,29 @@ def test_training_lowers_the_loss_and_is_reproducible(tmp_path):
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
-class Interrupted(Exception):
-    pass
-
-
-def interrupt_training(folder: Path, monkeypatch: pytest.MonkeyPatch, **arguments) -> None:
-    """Leave the checkpoint of a training that was stopped after 13 steps, within an epoch."""
-    steps = []
-
-    def advance(*_, **__):
-        steps.append(1)
-        if len(steps) == 14:
-            raise Interrupted
-
-    with monkeypatch.context() as patch:
-        patch.setattr("training.loop.CHECKPOINT_SECONDS", -1)  # save after every step
+@contextmanager
+def interrupted(steps: int) -> Iterator[None]:
+    """Stop the training within after some steps, of which each is saved."""
+    advance = Mock(side_effect=[None] * steps + [KeyboardInterrupt])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.loop.CHECKPOINT_SECONDS", -1)
         patch.setattr("training.loop.Progress.advance", advance)
-        with pytest.raises(Interrupted):
-            run_training(folder, **arguments)
+        with pytest.raises(KeyboardInterrupt):
+            yield
 
 
 @pytest.mark.parametrize(("device", "autocast"), PROCESSORS)
 @pytest.mark.parametrize("keep", ["last", "best"])
 def test_interrupted_training_ends_bit_identical(tmp_path, monkeypatch, device, autocast, keep):
     monkeypatch.setattr("torch.backends.cudnn.deterministic", True)
-    arguments = {"steps": 27, "device": device, "autocast": autocast, "keep": keep}
+    processor = Processor(torch.device(device), autocast, capture=device == "cuda")
+    arguments = {"steps": 27, "processor": processor, "keep": keep}
     whole, history = run_training(tmp_path / "whole", **arguments)
-    interrupt_training(tmp_path, monkeypatch, **arguments)
-    epochs = []
-
-    def shuffled(epoch):
-        epochs.append(epoch)
-        return np.random.default_rng(epoch)
-
+    with interrupted(13):  # within the third epoch
+        run_training(tmp_path, **arguments)
+    shuffled = Mock(side_effect=np.random.default_rng)
     resumed, rest = run_training(tmp_path, shuffled=shuffled, **arguments)
-    assert epochs == [2, 3, 4, 5]  # 13 steps are two epochs and three steps of the third
+    assert shuffled.mock_calls == [call(epoch) for epoch in (2, 3, 4, 5)]
     assert rest == history
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
@@ -232,7 +190,8 @@ def test_interrupted_training_ends_bit_identical(tmp_path, monkeypatch, device, 
 def test_checkpoint_of_another_training_is_not_used(tmp_path, monkeypatch, caplog):
     caplog.set_level("INFO")
     whole, _ = run_training(tmp_path / "whole", steps=20, learning_rate=1e-3)
-    interrupt_training(tmp_path, monkeypatch, steps=20)
+    with interrupted(13):  # within the third epoch
+        run_training(tmp_path, steps=20)
     again, _ = run_training(tmp_path, steps=20, learning_rate=1e-3, identity="another")
     assert all(torch.equal(whole[key], again[key]) for key in whole)
     assert "is of another training" in caplog.text
@@ -242,7 +201,8 @@ def test_checkpoint_of_another_training_is_not_used(tmp_path, monkeypatch, caplo
 def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch, caplog, damage):
     caplog.set_level("INFO")
     whole, history = run_training(tmp_path / "whole", steps=27)
-    interrupt_training(tmp_path, monkeypatch, steps=27)
+    with interrupted(13):  # within the third epoch
+        run_training(tmp_path, steps=27)
     checkpoint = tmp_path / "checkpoint.pt"
     content = checkpoint.read_bytes()
     middle = len(content) // 2
@@ -264,7 +224,8 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch, 
 
 def test_a_damaged_checkpoint_never_takes_the_place_of_the_one_before(tmp_path, monkeypatch):
     newest, before = copies(tmp_path / "checkpoint.pt")
-    interrupt_training(tmp_path, monkeypatch)
+    with interrupted(13):  # within the third epoch
+        run_training(tmp_path)
     newest.write_bytes(newest.read_bytes()[:-1000])
     sound = before.read_bytes()
     with monkeypatch.context() as patch:
@@ -278,11 +239,7 @@ def test_a_damaged_checkpoint_never_takes_the_place_of_the_one_before(tmp_path, 
 def test_training_that_was_stopped_after_its_last_step_does_none_again(tmp_path, caplog):
     caplog.set_level("INFO")
     whole, history = run_training(tmp_path, steps=27)
-
-    def shuffled(epoch):
-        raise AssertionError("a step is done again")
-
-    again, rest = run_training(tmp_path, steps=27, shuffled=shuffled)
+    again, rest = run_training(tmp_path, steps=27, shuffled=Mock(side_effect=AssertionError))
     assert "resumes after step 27" in caplog.text
     assert rest == history
     assert all(torch.equal(whole[key], again[key]) for key in whole)
@@ -290,7 +247,8 @@ def test_training_that_was_stopped_after_its_last_step_does_none_again(tmp_path,
 
 def test_without_any_sound_checkpoint_training_starts_anew(tmp_path, monkeypatch, caplog):
     whole, _ = run_training(tmp_path / "whole", steps=27)
-    interrupt_training(tmp_path, monkeypatch, steps=27)
+    with interrupted(13):  # within the third epoch
+        run_training(tmp_path, steps=27)
     for path in (tmp_path / "checkpoint.pt", tmp_path / ".checkpoint.before.pt"):
         path.write_bytes(path.read_bytes()[:-1000])
     again, _ = run_training(tmp_path, steps=27)
@@ -315,18 +273,86 @@ def test_checkpoints_are_saved_at_once_and_every_half_minute(tmp_path, monkeypat
 
 
 def test_forgotten_checkpoints_are_gone(tmp_path, monkeypatch):
-    interrupt_training(tmp_path, monkeypatch)
+    with interrupted(13):  # within the third epoch
+        run_training(tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
     forget(tmp_path / "checkpoint.pt")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_identity_is_of_the_settings_and_the_images():
-    images = np.zeros((2, 4, 4), np.float32)
-    identity = training_identity([{"a": 1}], images)
-    assert identity == training_identity([{"a": 1}], images.copy())
-    assert identity != training_identity([{"a": 2}], images)
-    assert identity != training_identity([{"a": 1}], images + 1)
+@pytest.fixture
+def job(tmp_path):
+    """A job that trains a small U-Net."""
+    clean, _ = training_pairs()
+    np.save(tmp_path / "clean.npy", clean[:, :8, :8].repeat(2, 1).repeat(2, 2))
+    training = {"steps": 5, "batch": 4, "learning_rate": 1e-2, "precision": "fp32", "threads": 1}
+    return SimpleNamespace(
+        input={"clean": tmp_path / "clean.npy"},
+        output=SimpleNamespace(model=tmp_path / "model.pt", history=tmp_path / "history.csv"),
+        wildcards=SimpleNamespace(noise="some", method="small"),
+        params=SimpleNamespace(
+            **{"plugin": "unet", "seed": 7, "device": "cpu", "code": "some digest"},
+            settings={"widths": [4], "blocks": 1, "training": training},
+            noise={"distribution": "gaussian", "factor": 0.1, "mean": 0, "std": 1},
+            checkpoint=tmp_path / "checkpoint.pt",
+        ),
+    )
+
+
+def test_job_trains_what_its_settings_say_and_keeps_the_weights_of_the_recipe(job, tmp_path):
+    train_denoiser.main(job)
+    noise, training = job.params.noise, job.params.settings["training"]
+    torch.manual_seed(digest(7, "initialise", "some", "small"))
+    network = unet.build_network(job.params.settings, noise)
+    draw = partial(generator, 7, "supervised", "some", "small")
+    images = {"clean": np.load(job.input["clean"])}
+    recipe = Supervised(network, images, noise, training, draw, CPU)
+    done = train(recipe, checkpoint=tmp_path / "other.pt", identity="test", name="test")
+    model = torch.load(job.output.model, weights_only=True)
+    assert all(torch.equal(model["weights"][k], value) for k, value in recipe.kept().items())
+    assert {k: model[k] for k in ("plugin", "noise")} == {"plugin": "unet", "noise": noise}
+    assert model["settings"] == {"widths": [4], "blocks": 1}
+    seconds = model["cost"].pop("training_seconds")
+    assert 0 < seconds < 60
+    count = sum(weights.numel() for weights in network.parameters())
+    assert model["cost"] == {"parameters": count, "training_images": 20}
+    lines = read_table(job.output.history)
+    assert [float(line["loss"]) for line in lines] == [line["loss"] for line in done.history]
+
+
+def test_job_resumes_only_what_has_the_same_settings_images_code_and_precision(job, monkeypatch):
+    class Asked(Exception):
+        pass
+
+    def identity():
+        trained = Mock(side_effect=Asked)
+        monkeypatch.setattr("train_denoiser.train", trained)
+        with pytest.raises(Asked):
+            train_denoiser.main(job)
+        return trained.call_args.kwargs["identity"]
+
+    first, settings = identity(), job.params.settings
+    job.params.settings = dict(reversed(settings.items()))
+    assert identity() == first
+    found = [first]
+    for name, other in (
+        ("settings", {**settings, "widths": [8]}),
+        ("noise", {**job.params.noise, "mean": 1}),
+        ("seed", 8),
+        ("code", "another digest"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(job.params, name, other)
+            found.append(identity())
+    settings["training"]["precision"] = "auto"
+    for fast in (True, False):  # on machines where it comes to another precision
+        monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda fast=fast: fast)
+        found.append(identity())
+    monkeypatch.setattr("torch.__version__", "0.1")
+    found.append(identity())
+    np.save(job.input["clean"], np.load(job.input["clean"])[::-1])
+    found.append(identity())
+    assert len(set(found)) == len(found)
 
 
 def test_best_model_is_kept_on_request(tmp_path):
@@ -355,9 +381,8 @@ class Leaps(Gain):
         return super().forward(x)
 
 
-@pytest.mark.parametrize(
-    "seconds", [-1, CHECKPOINT_SECONDS]
-)  # every step saved, or those that must be
+# Every step is saved, or those that must be.
+@pytest.mark.parametrize("seconds", [-1, CHECKPOINT_SECONDS])
 @pytest.mark.parametrize("factor", [float("nan"), float("inf"), 1e6])
 def test_diverged_training_says_where_and_keeps_the_last_good_weights(
     tmp_path, monkeypatch, factor, seconds
@@ -406,24 +431,26 @@ def test_a_bad_start_is_no_divergence(tmp_path):
     assert history[0]["loss"] > 1
 
 
+ON_A_GPU = ["on the GPU", "device: cpu"]
+
+
 @pytest.mark.parametrize(
     ("allocate", "words"),
     [
-        (lambda: torch.empty(10**15), ["`batch`", "--cores 1"]),
-        (lambda: np.empty(10**15), ["`batch`", "--cores 1"]),
-        (raising(torch.OutOfMemoryError("CUDA out of memory")), ["on the GPU", "`batch`", "device: cpu"]),
-        (raising(RuntimeError("CUDA error: out of memory")), ["on the GPU", "`batch`", "device: cpu"]),
+        (lambda: torch.empty(10**15), ["--cores 1"]),
+        (lambda: np.empty(10**15), ["--cores 1"]),
+        (Mock(side_effect=torch.OutOfMemoryError("CUDA out of memory")), ON_A_GPU),
+        (Mock(side_effect=RuntimeError("CUDA error: out of memory")), ON_A_GPU),
     ],
-)  # fmt: skip
+)
 def test_out_of_memory_says_what_to_set(tmp_path, allocate, words):
     class Large(Gain):
         def forward(self, x):
             allocate()
-            return super().forward(x)
 
     with pytest.raises(InputError, match=r"out of memory .*with a batch of 4 images") as caught:
         run_training(tmp_path, network=Large())
-    assert all(word in str(caught.value) for word in words)
+    assert all(word in str(caught.value) for word in ["`batch`", *words])
 
 
 def test_other_errors_of_a_step_are_not_called_want_of_memory(tmp_path):
@@ -437,7 +464,9 @@ def test_other_errors_of_a_step_are_not_called_want_of_memory(tmp_path):
 
 def test_mixed_precision_trains_as_well(tmp_path):
     plain, history = run_training(tmp_path / "a", steps=40)
-    mixed, mixed_history = run_training(tmp_path / "b", steps=40, autocast=torch.bfloat16)
+    mixed, mixed_history = run_training(
+        tmp_path / "b", steps=40, processor=Processor(CPU.device, torch.bfloat16)
+    )
     assert all(weights.dtype == torch.float32 for weights in mixed.values())
     losses = [[line["loss"] for line in lines] for lines in (history, mixed_history)]
     np.testing.assert_allclose(losses[0], losses[1], rtol=0.1)

@@ -170,8 +170,6 @@ def with_text_keys(value: Any, *path: str) -> Any:  # noqa: ANN401
     Raises:
         ConfigurationError: When a key is neither, or is given as a number and again as text.
     """
-    if isinstance(value, list):
-        return [with_text_keys(entry, *path, str(place)) for place, entry in enumerate(value)]
     if not isinstance(value, Mapping):
         return value
     result: Config = {}

@@ -1,7 +1,7 @@
 """BM3D: filters stacks of similar patches in a transform domain, twice.
 
-Dabov, Foi, Katkovnik and Egiazarian, IEEE Transactions on Image Processing 16, 2007; Mäkinen, Azzari
-and Foi, the same 29, 2020: their own package `bm3d` from the registry. Its licence allows
+Dabov, Foi, Katkovnik and Egiazarian, IEEE Transactions on Image Processing 16, 2007; Mäkinen,
+Azzari and Foi, the same 29, 2020: their own package `bm3d` from the registry. Its licence allows
 non-commercial use alone, so it is no requirement of the workflow:
 `pip install -r requirements-bm3d.txt`.
 """

@@ -1,8 +1,8 @@
 """Non-local means: averages the pixels whose surroundings look alike.
 
 Buades, Coll and Morel, A non-local algorithm for image denoising, CVPR 2005; scikit-image's
-`denoise_nl_means` in its fast mode (Froment, Image Processing On Line 4, 2014), which subtracts what
-noise of standard deviation `sigma` adds to the distance of two patches.
+`denoise_nl_means` in its fast mode (Froment, Image Processing On Line 4, 2014), which subtracts
+what noise of standard deviation `sigma` adds to the distance of two patches.
 """
 
 from collections.abc import Mapping

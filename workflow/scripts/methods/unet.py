@@ -70,8 +70,8 @@ class SymmetricUNet(nn.Module):
 class UNet(nn.Module):
     """Residual blocks at falling and then at rising resolution, with additions between the two.
 
-    The image enters and leaves with 2 x 2 pixels as channels. The last convolution, and the last one
-    of each block, start at zero, so that the untrained network returns zeros.
+    The image enters and leaves with 2 x 2 pixels as channels. The last convolution, and the last
+    one of each block, start at zero, so that the untrained network returns zeros.
 
     Args:
         inputs: Channels of the input.
@@ -104,8 +104,8 @@ class UNet(nn.Module):
             x = down(x)
         x = self.bottom(x)
         for up, decode in zip(reversed(self.up), reversed(self.decoder), strict=True):
-            # In this order, since the sum takes the layout of the first, and pixel_shuffle's on a GPU
-            # is another one.
+            # In this order, since the sum takes the layout of the first, and on a GPU that of
+            # pixel_shuffle is another one.
             x = decode(skipped.pop() + pixel_shuffle(up(x), 2))
         return pixel_shuffle(self.tail(x), 2)
 

@@ -1,7 +1,7 @@
 """The U-Net with the lattice step: exploits how the published Poisson noise is made.
 
 That noise adds whole multiples of a known factor. So a pixel y that is not saturated was y, or
-y - factor, or y - 2 factor ... before, to the last digit, and all that is left to find is which one.
+y - factor, or y - 2 factor ... before, to the last digit; all that is left to find is which one.
 Nothing like that holds for clinical noise: this says how far the published noise model can be
 exploited, not how well radiographs can be denoised.
 """
@@ -83,8 +83,8 @@ def lattice_mean(
         factor: Distance of the lattice's points.
 
     Returns:
-        The mean of the candidates noisy, noisy - factor, ... that are not negative; where a pixel is
-        saturated at 1, which says nothing about the lattice, the guess.
+        The mean of the candidates noisy, noisy - factor, ... that are not negative; where a pixel
+        is saturated at 1, which says nothing about the lattice, the guess.
     """
     count = math.floor(1 / factor) + 1
     steps = factor * torch.arange(count, dtype=noisy.dtype, device=noisy.device)

@@ -49,7 +49,7 @@ class DeviceGenerator:
     def __getattr__(self, name: str) -> NoReturn:
         raise AttributeError(
             f"noise for training can't be drawn with rng.{name}: give the class in "
-            "workflow/scripts/noise/device_random.py a method of this name, as NumPy's generator has"
+            "workflow/scripts/noise/device_random.py a method of this name, as NumPy's has"
         )
 
 

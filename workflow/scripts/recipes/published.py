@@ -1,4 +1,4 @@
-"""The published training: fixed pairs of noisy and clean images, mean squared error, Keras' Adam."""
+"""The published training: fixed pairs of noisy and clean images, squared error, Keras' Adam."""
 
 from typing import Any
 
@@ -86,8 +86,8 @@ def copied(network: nn.Module) -> State:
 class KerasAdam(torch.optim.Optimizer):
     """Adam as Keras computes it: epsilon is added before the bias correction, not after it.
 
-    The gradients of the first steps are as small as epsilon, so this matters. The bias correction is
-    the caller's, in the learning rate, which is a tensor.
+    The gradients of the first steps are as small as epsilon, so this matters. The bias correction
+    is the caller's, in the learning rate, which is a tensor.
     """
 
     def __init__(self, parameters: Any, device: torch.device) -> None:  # noqa: ANN401

@@ -14,7 +14,8 @@ def torch_device(device: str) -> torch.device:
     if device == "cuda" and not torch.cuda.is_available():
         raise InputError(
             "device: cuda, but torch finds no usable GPU "
-            f"(torch {torch.__version__}); set device to cpu or auto, or install a CUDA build of torch"
+            f"(torch {torch.__version__}); set device to cpu or auto, "
+            "or install a CUDA build of torch"
         )
     use_gpu = device != "cpu" and torch.cuda.is_available()
     # The same weights each time, and fp32 that is not TF32 inside.

@@ -1,4 +1,4 @@
-"""Trained networks at work. Apart from the rest, since it needs torch, which takes seconds to import."""
+"""Trained networks at work."""
 
 import importlib
 
@@ -18,7 +18,7 @@ def trained_network(model: str) -> tuple[nn.Module, dict[str, float]]:
     Raises:
         InputError: When the file holds no model, or one that this code does not fit.
     """
-    remedy = "delete it and run the same command again: it is trained anew"
+    remedy = "delete it and run the same command again: it is trained again"
     try:
         saved = load_tensors(model)
         plugin = importlib.import_module(f"methods.{saved['plugin']}")

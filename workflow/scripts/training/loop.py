@@ -16,8 +16,8 @@ from files.tensors import load_tensors, save_tensors
 from training.recipe import Recipe
 
 REPORT_STEPS = 20  # steps a line of the history stands for
-# Images are in [0, 1]: no image whatever has a larger squared error, unless it leaves that range, as what
-# an untrained network makes may.
+# Of images in [0, 1] no squared error is larger.
+# What an untrained network makes may leave that range.
 LARGEST_ERROR = 1.0
 CHECKPOINT_SECONDS = 30
 
@@ -39,8 +39,8 @@ def train(recipe: Recipe, *, checkpoint: Path, identity: str, name: str) -> Prog
 
     Args:
         recipe: Says what a step is.
-        checkpoint: File to save progress in, after 20 steps, then about every 30 seconds, and after the
-            last step. The one before is kept beside it. Both remain, for as long as what is made of the
+        checkpoint: File to save progress in, after 20 steps, then about every 30 seconds, and after
+            the last step. The one before is kept beside it. Both remain, since what is made of the
             training may have to be made again.
         identity: What a checkpoint must carry to resume from it.
         name: What the training is called in messages.
@@ -120,7 +120,8 @@ def _last_good_weights(state: Progressed, recipe: Recipe, checkpoint: Path) -> s
             loss = recipe.losses()[1].item()
         if not _has_diverged(loss, state):
             step = content["progressed"]["step"]
-            return f". The weights of step {step} are in {path}, as `network`; with them the loss is {loss:.4g}"
+            where = f"The weights of step {step} are in {path}, as `network`"
+            return f". {where}; with them the loss is {loss:.4g}"
     return ""
 
 

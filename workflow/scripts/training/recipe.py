@@ -1,7 +1,7 @@
 """What a recipe is. Recipes are files in `workflow/scripts/recipes/`, found by their names.
 
-A recipe says which images a step sees, the loss, the optimizer, and which weights are kept. All else
-is in the training loop, `training.loop`.
+A recipe says which images a step sees, the loss, the optimizer, and which weights are kept. What
+all trainings share is in the loop, `training.loop`.
 """
 
 from collections.abc import Callable, Mapping
