@@ -33,13 +33,7 @@ def shown(dag):
 
 print(json.dumps(plan(sys.argv[1:], lambda dag: list(shown(dag)))))
 """
-PARTS = [
-    "Snakefile",
-    "config.yaml",
-    "config",
-    "profiles",
-    "workflow",
-]
+PARTS = ["Snakefile", "config.yaml", "config", "profiles", "workflow"]
 
 
 @pytest.fixture(scope="session")

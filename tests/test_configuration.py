@@ -254,8 +254,8 @@ USES = ["clean image"]; FUNCTION | USES.0: 'clean image' is not allowed; allowed
 USES = "noise model"; FUNCTION | USES: 'noise model' is not allowed; allowed: a value of type array
 IMAGE_SIZE_MULTIPLE = 0; FUNCTION | IMAGE_SIZE_MULTIPLE: 0 is not allowed; allowed: 1 or more
 CAVEAT = True; FUNCTION | CAVEAT: True is not allowed; allowed: a value of type string
-EXPLOITS_LATTICE = True; FUNCTION | EXPLOITS_LATTICE is no longer read; say in a text, CAVEAT
-SIZES = [1, 2]; SETTINGS = {"a": {"enum": SIZES}}; FUNCTION | SETTINGS is computed
+EXPLOITS_LATTICE = True; FUNCTION | EXPLOITS_LATTICE: True is not allowed; allowed: nothing; say
+SIZES = [1, 2]; SETTINGS = {"a": {"enum": SIZES}}; FUNCTION | SETTINGS: a computed value (files
 SETTINGS = {"a": {"minimum": 1, "default": 0}}; FUNCTION | SETTINGS.a: its default does not fit it
 SETTINGS = {"default": {}}; FUNCTION | SETTINGS.default: every entry may have this; use another name
 SETTINGS = {"a": {"type": "intger"}}; FUNCTION | SETTINGS.a.type
@@ -276,11 +276,11 @@ def test_a_distribution_needs_its_settings_and_its_function(plugin_folder):
     path = plugin_folder / "distributions/cauchy.py"
     config = changed("noise/wide", {"distribution": "cauchy"})
     path.write_text("SETTINGS = {}\n")
-    with pytest.raises(ConfigurationError, match=r"cauchy.py: has no `draw`"):
+    with pytest.raises(ConfigurationError, match=r"cauchy.py: draw: missing"):
         checked(config)
     declarations.cache_clear()
     path.write_text("def draw(image, rng):\n    return image\n")
-    with pytest.raises(ConfigurationError, match=r"cauchy.py: has no `SETTINGS`"):
+    with pytest.raises(ConfigurationError, match=r"cauchy.py: SETTINGS: missing"):
         checked(config)
 
 

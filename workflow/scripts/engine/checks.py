@@ -10,9 +10,8 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
-from engine.plugins import COMPUTED, Config, ConfigurationError, declarations, plugins, schema
+from engine.plugins import Config, ConfigurationError, declarations, plugins, schema
 
-FORMER = {"EXPLOITS_LATTICE": "say in a text, CAVEAT, what the method exploits"}
 COLUMNS = ("ground truth", "noisy")  # what tables and figures show besides the methods
 
 
@@ -76,36 +75,24 @@ def declared(folder: str, name: str) -> Config:
     Raises:
         ConfigurationError: When it lacks something, or a constant says what it can't.
     """
-    file, found = f"workflow/scripts/{folder}/{name}.py", declarations(folder, name)
-    entries = schema("config")["$defs"]
-    reserved = {*entries["noise"]["properties"], *entries["method"]["properties"], "training"}
-    lines = [
-        f"{former} is no longer read; {remedy}"
-        for former, remedy in FORMER.items()
-        if former in found
-    ]
-    lines += [
-        f"{constant} is computed, but is read without running the file; write it out"
-        for constant in schema("plugin")["properties"]
-        if found.get(constant) is COMPUTED
-    ]
+    found, wanted = declarations(folder, name), schema("plugin")
+    errors = Validator(wanted | wanted["$defs"][folder]).iter_errors(found)
+    lines = [line for error in errors for line in messages(error)]
     if not lines:
-        errors = Validator(schema("plugin")).iter_errors(found)
-        lines = [line for error in errors for line in messages(error)]
-    if not lines:
+        entries = schema("config")["$defs"]
+        reserved = {*entries["noise"]["properties"], *entries["method"]["properties"], "training"}
         for setting, accepted in found.get("SETTINGS", {}).items():
             if setting in reserved:
                 lines.append(f"SETTINGS.{setting}: every entry may have this; use another name")
             elif "default" in accepted and not Validator(accepted).is_valid(accepted["default"]):
                 lines.append(f"SETTINGS.{setting}: its default does not fit it")
-    needed = {"distributions": ("draw", "SETTINGS"), "recipes": ("SETTINGS", "USES", "DATA")}
-    lines += [f"has no `{name}`" for name in needed.get(folder, ()) if name not in found]
     if folder == "methods" and not {"denoise", "build_network"} & found.keys():
         lines.append("has neither a function `denoise` nor `build_network`")
     if "build_network" in found and found.get("RECIPE") not in plugins("recipes"):
         allowed = ", ".join(plugins("recipes"))
         lines.append(f"RECIPE: {found.get('RECIPE')!r} is not allowed; allowed: {allowed}")
     if lines:
+        file = f"workflow/scripts/{folder}/{name}.py"
         raise ConfigurationError("\n".join(f"{file}: {line}" for line in dict.fromkeys(lines)))
     return found
 

@@ -8,7 +8,6 @@ import ast
 import functools
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 ENGINE = Path(__file__).resolve().parent
@@ -32,7 +31,7 @@ def digests_of(files: Iterable[str]) -> dict[str, str]:
     found = {}
     for name in sorted(files):
         path = SCRIPTS / name
-        code = _analysed(path.read_text(encoding="utf-8")).code if path.is_file() else ""
+        code = _analysed(path.read_text(encoding="utf-8"))[0] if path.is_file() else ""
         found[name] = code and hashlib.sha256(code.encode()).hexdigest()[:16]
     return found
 
@@ -40,14 +39,6 @@ def digests_of(files: Iterable[str]) -> dict[str, str]:
 def imported_names(*files: str) -> set[str]:
     """Return the names of all that Python files and the local modules that they reach import."""
     return {name for path in _reached(files) for name in _imports(path)}
-
-
-@dataclass(frozen=True)
-class _Source:
-    """What a file's text says: its normalised code, and the names of all that it may import."""
-
-    code: str
-    imports: list[str]
 
 
 def _reached(files: Iterable[str]) -> set[Path]:
@@ -61,18 +52,19 @@ def _reached(files: Iterable[str]) -> set[Path]:
 
 
 def _imports(path: Path) -> list[str]:
-    return _analysed(path.read_text(encoding="utf-8")).imports
+    return _analysed(path.read_text(encoding="utf-8"))[1]
 
 
 @functools.cache  # many scripts reach the same modules
-def _analysed(text: str) -> _Source:
+def _analysed(text: str) -> tuple[str, list[str]]:
+    """Return a file's normalised code, and the names of all that it may import."""
     tree, imports = ast.parse(text), []
     for node in _running(tree):
         if isinstance(node, ast.Import):
             imports += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             imports += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return _Source(_normalised(tree), imports)
+    return _normalised(tree), imports
 
 
 def _running(node: ast.AST) -> Iterator[ast.AST]:

@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 OWNER = "WORKFLOW_PROCESS"  # environment variable: the Snakemake process that a job belongs to
 HELD: list[IO[str]] = []  # open as long as this process lives
 
@@ -96,21 +98,11 @@ def end_with(process: int, every: float = 0.5) -> None:
     """End this process when another one is gone; look every `every` seconds."""
 
     def watch() -> None:
-        while _is_alive(process):
-            time.sleep(every)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            other = psutil.Process(process)
+            # One that has ended, but whose parent has not asked for its end yet, is gone as well.
+            while other.is_running() and other.status() != psutil.STATUS_ZOMBIE:
+                time.sleep(every)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's, but alive
-        return True
-    # A process that ended but whose parent has not asked for its end yet is gone as well.
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return True

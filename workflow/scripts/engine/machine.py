@@ -25,16 +25,10 @@ def package_versions(*files: str) -> dict[str, str | None]:
     Returns:
         Versions by the packages' names in the registry; None for what is not installed.
     """
-    names = {name.partition(".")[0] for name in imported_names(*files)}
-    names -= {path.stem for path in SCRIPTS.iterdir()} | sys.stdlib_module_names | NOT_COUNTED
-    return dict(version for name in sorted(names) for version in _versions(name))
-
-
-@functools.cache
-def _versions(module: str) -> list[tuple[str, str | None]]:
-    """Return the packages that a module is of, with their versions."""
-    names = _packages().get(module, [module])
-    return [(name, _version(name)) for name in sorted(set(names))]
+    modules = {name.partition(".")[0] for name in imported_names(*files)}
+    modules -= {path.stem for path in SCRIPTS.iterdir()} | sys.stdlib_module_names | NOT_COUNTED
+    names = {name for module in modules for name in _packages().get(module, [module])}
+    return {name: _version(name) for name in sorted(names)}
 
 
 def _version(package: str) -> str | None:

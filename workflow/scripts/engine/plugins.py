@@ -17,6 +17,13 @@ FOLDERS = ("methods", "recipes", "distributions")
 Config = dict[str, Any]
 
 
+class Computed:
+    """Stands for the value of a constant that is not written out."""
+
+    def __repr__(self) -> str:
+        return "a computed value (files are not run to read it: write it out)"
+
+
 class ConfigurationError(Exception):
     """The configuration cannot be used. The message names each key and what is allowed."""
 
@@ -36,7 +43,7 @@ def declarations(folder: str, name: str) -> Config:
 
     Returns:
         Its constants by name, and its functions' names with value None; also those that it imports
-        from other plug-ins. A constant that is computed is left out.
+        from other plug-ins.
 
     Raises:
         ConfigurationError: When the file is no Python.
@@ -61,16 +68,8 @@ def declarations(folder: str, name: str) -> Config:
             try:
                 found[getattr(target, "id", "")] = ast.literal_eval(node.value)
             except ValueError:
-                found[getattr(target, "id", "")] = COMPUTED
+                found[getattr(target, "id", "")] = Computed()
     return found
-
-
-class _Computed:
-    def __repr__(self) -> str:
-        return "a computed value"
-
-
-COMPUTED = _Computed()  # in place of a constant's value
 
 
 @functools.cache
