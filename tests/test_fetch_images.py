@@ -181,6 +181,14 @@ def test_links_in_a_tar_are_not_followed(place):
     assert "1 of 3 are missing: 001" in refused(place, place.root / "films.tar")
 
 
+def test_rars_beside_images_are_left_alone_and_images_of_14_mb_are_no_bombs(place):
+    members = {"a.bmp": bytes(14_000_000), "b.rar": rared({"b.jpg": encoded(film(1), "JPEG")})}
+    for member in archives.members(zipped(place, members), place.root):
+        assert member.origin == "a.bmp"
+        member.place(place.root / "a.bmp")
+    assert (place.root / "a.bmp").stat().st_size == 14_000_000
+
+
 @pytest.mark.parametrize("kind", ["zip", "tar", "rar"])
 def test_a_bomb_is_refused(place, monkeypatch, kind):
     monkeypatch.setattr(archives, "LARGEST_IMAGE", 2_000_000)
@@ -309,7 +317,7 @@ def test_what_is_compressed_in_a_rar_needs_a_tool(place, films, monkeypatch):
     assert "install unrar" in message
 
 
-def test_names_in_a_solid_rar_are_no_options_for_the_tool(place, monkeypatch):
+def test_names_in_a_solid_rar_are_no_options_for_the_tool(place, monkeypatch, caplog):
     """Of a solid archive the tool gets the whole, and a member's name."""
     source = place.root / "films.rar"
     source.write_bytes(rared({"--option.jpg": b"content"}, method=3, flags=4))
@@ -317,6 +325,7 @@ def test_names_in_a_solid_rar_are_no_options_for_the_tool(place, monkeypatch):
     (member,) = archives.members(source, place.root)
     member.place(place.root / "image.jpg")
     assert (place.root / "image.jpg").read_bytes() == b"content"
+    assert "the RAR is solid: if this takes too long, unpack it by hand" in caplog.text
 
 
 def test_links_in_a_rar_are_not_followed(place, films):
@@ -445,6 +454,7 @@ class Server:
         self.ranges = True
         self.claimed: int | None = None  # the length that it says, if not the true one
         self.cuts: list[int] = []  # after how many bytes the next answers break off
+        self.told: list[int] = []  # where the next parts begin, if not at the asked byte
         self.errors: list[int] = []  # statuses of the next answers
         self.requests: list[dict] = []
         server = self
@@ -479,7 +489,8 @@ class Server:
                 handler.send_error(416)
                 return
             handler.send_response(206)
-            handler.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
+            told = self.told.pop(0) if self.told else start
+            handler.send_header("Content-Range", f"bytes {told}-{total - 1}/{total}")
         else:
             handler.send_response(200)
             total = self.claimed or total
@@ -507,11 +518,11 @@ def test_an_archive_is_downloaded(place, server):
 
 
 def test_a_cut_connection_is_resumed(place, server):
-    server.cuts = [5 * BLOCK + 1000, 3 * BLOCK + 1]
+    server.cuts = [5 * BLOCK + 1000, 3 * BLOCK + 1, BLOCK, BLOCK]  # more than there are attempts
     fetch(place, server.url)
     assert len(fetched(place)) == 3
     ranges = [request.get("Range") for request in server.requests]
-    assert ranges == [None, f"bytes={5 * BLOCK}-", f"bytes={8 * BLOCK}-"]
+    assert ranges == [None, *(f"bytes={blocks * BLOCK}-" for blocks in (5, 8, 9, 10))]
     assert server.requests[1]["If-Range"] == '"one"'
 
 
@@ -558,6 +569,13 @@ def test_a_complete_part_that_was_not_yet_renamed_is_downloaded_again(place, ser
     assert ranges == [None, f"bytes={len(server.content)}-", None]
 
 
+def test_a_part_from_another_place_is_not_appended(place, server):
+    server.cuts, server.told = [2 * BLOCK], [BLOCK]
+    file = download(server.url, place.root / "downloads", attempts=3, backoff=0)
+    assert file.read_bytes() == server.content
+    assert len(server.requests) == 3
+
+
 def test_a_server_without_ranges_sends_all_again(place, server):
     server.ranges = False
     server.cuts = [2 * BLOCK]
@@ -581,8 +599,9 @@ def test_a_file_that_changed_meanwhile_is_downloaded_from_its_start(place, serve
     assert len(fetched(place)) == 3
 
 
-def test_a_failing_server_is_tried_again(place, server):
-    server.errors = [503, 429]
+@pytest.mark.parametrize("errors", [[503, 429], [408, 500]])
+def test_a_failing_server_is_tried_again(place, server, errors):
+    server.errors = list(errors)
     fetch(place, server.url)
     assert len(server.requests) == 3
 
