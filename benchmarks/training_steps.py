@@ -39,7 +39,8 @@ SIZE, BATCH, RATE, STEPS = 128, 64, 1e-3, 3000  # published
 # That the auto-encoder's activations move, an image, layer by layer.
 BYTES = {"bf16": 24e6, "fp32": 48e6}
 
-SIDE = {"cpu": 2048, "cuda": 8192}  # of the matrices that show the peak
+# The side of matrices that show the peak, and how many numbers show the bandwidth.
+LARGE = {"cpu": (2048, 2**26), "cuda": (8192, 2**28)}
 
 Result = dict[str, Any]
 
@@ -148,12 +149,12 @@ def unet_results(arguments: argparse.Namespace) -> list[Result]:
 
 def ceilings(device: torch.device) -> Result:
     """Measure the machine: FLOP/s of large matrix products, bytes a second of a large copy."""
-    side = SIDE[device.type]
+    side, count = LARGE[device.type]
     found: Result = {"what": "ceilings"}
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
         found[f"{name}_flops"] = 2 * side**3 / best_of(lambda a=a, b=b: a @ b, device)
-    source = torch.randn(2**28 if device.type == "cuda" else 2**26, device=device)
+    source = torch.randn(count, device=device)
     target = torch.empty_like(source)
     moved = 2 * source.nbytes
     found["bytes_a_second"] = moved / best_of(lambda: target.copy_(source), device)

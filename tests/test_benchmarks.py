@@ -96,7 +96,7 @@ def results():
     training_steps.arguments_of(parser)
     arguments = ["--device", "cpu", "--threads", "1", "--rounds", "1", "--steps", "1"]
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("SIZE", 32), ("BATCH", 16), ("SIDE", {"cpu": 256})):
+        for name, value in (("SIZE", 32), ("BATCH", 16), ("LARGE", {"cpu": (256, 2**20)})):
             patch.setattr(training_steps, name, value)
         return training_steps.measure(parser.parse_args(arguments))
 

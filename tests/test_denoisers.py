@@ -20,7 +20,7 @@ from recipes.noise2noise import Noise2Noise
 from recipes.noise2void import Noise2Void, with_hidden_pixels
 from recipes.supervised import Supervised, flipped, rate_at, structural_similarity
 from score_images import scores
-from test_training import CPU, Gain, interrupted
+from test_training import CPU, Gain, assert_equal, interrupted
 from train_denoiser import recipe_class
 from training.loop import train
 from training.processor import Processor
@@ -356,8 +356,7 @@ def test_interrupted_training_ends_bit_identical(
     assert "resumes after step 5" in caplog.text
     assert rest.history == done.history
     assert rest.images == done.images == 48
-    kept = whole.kept()
-    assert all(torch.equal(kept[key], value) for key, value in resumed.kept().items())
+    assert_equal(resumed.kept(), whole.kept())
 
 
 def test_kept_weights_are_the_moving_average():
@@ -375,8 +374,7 @@ def test_a_training_of_few_steps_keeps_the_last_weights():
     recipe = recipe_of(Supervised, steps=5)  # a tenth is less than one
     recipe.take(0)
     recipe.take(1)
-    state = recipe.network.state_dict()
-    assert all(torch.equal(state[name], value) for name, value in recipe.kept().items())
+    assert_equal(recipe.kept(), dict(recipe.network.state_dict()))
 
 
 def test_updates_have_bounded_gradients_and_decay_the_weights():

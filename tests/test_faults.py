@@ -281,7 +281,7 @@ def test_locks_of_another_machine_are_let_be(finished: Project, tmp_path: Path):
 
 def test_code_that_is_edited_while_a_run_goes_on_is_not_run(finished: Project, tmp_path: Path):
     copy = finished.copied(tmp_path / "copy")
-    steps = "methods={autoencoder: {training: {steps: 300}}}"
+    steps = "methods={autoencoder: {training: {steps: 300, precision: fp32}}}"
     run = Run(copy, "--config", ONE, steps)
     results = copy.folder / "results/phantom"
     assert run.reaches((results / f"checkpoints/{POISSON}/autoencoder.pt").exists), run.text
@@ -370,7 +370,7 @@ def test_results_that_cannot_be_written_are_named(project: Project, disk: Callab
 
 def test_folders_that_vanish_are_made_again(finished: Project, tmp_path: Path):
     copy = finished.copied(tmp_path / "copy")
-    steps = "methods={autoencoder: {training: {steps: 200}}}"
+    steps = "methods={autoencoder: {training: {steps: 200, precision: fp32}}}"
     run = Run(copy, "--config", ONE, steps)
     results = copy.folder / "results/phantom"
     assert run.reaches((results / f"checkpoints/{POISSON}/autoencoder.pt").exists), run.text

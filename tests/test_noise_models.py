@@ -7,12 +7,7 @@ from scipy.stats import poisson as poisson_counts
 from engine.configuration import plugins
 from engine.messages import InputError
 from noise.device_random import DeviceGenerator
-from noise.models import (
-    clip_inversion,
-    clipped_mean,
-    corrupt,
-    linear_estimate,
-)
+from noise.models import clip_inversion, clipped_mean, corrupt, linear_estimate
 from noise.seeds import digest, generator
 
 GREY = np.full((400, 400), 0.5)
@@ -90,19 +85,21 @@ def clipped_poisson_mean(x, factor, **settings):
     return np.minimum(x[:, None] + factor * counts, 1) @ weights
 
 
+EXACT = {"gaussian": clipped_gaussian_mean, "poisson": clipped_poisson_mean}
+
+
 @pytest.mark.parametrize(
-    ("noise", "exact"),
+    ("distribution", "settings"),
     [
-        ({"factor": 0.2, "mean": 1, "std": 2}, clipped_gaussian_mean),
-        ({"factor": 0.5, "mean": 0, "std": 1}, clipped_gaussian_mean),
-        ({"factor": 0.2, "lambda": 1}, clipped_poisson_mean),
-        ({"factor": 0.2, "lambda": 5}, clipped_poisson_mean),
+        ("gaussian", {"factor": 0.2, "mean": 1, "std": 2}),
+        ("gaussian", {"factor": 0.5, "mean": 0, "std": 1}),
+        ("poisson", {"factor": 0.2, "lambda": 1}),
+        ("poisson", {"factor": 0.2, "lambda": 5}),
     ],
 )
-def test_clipped_mean_is_the_exact_one(noise, exact):
-    distribution = "gaussian" if exact is clipped_gaussian_mean else "poisson"
-    levels, means = clipped_mean({"distribution": distribution, **noise})
-    np.testing.assert_allclose(means, exact(levels, **noise), atol=0.003)
+def test_clipped_mean_is_the_exact_one(distribution, settings):
+    levels, means = clipped_mean({"distribution": distribution, **settings})
+    np.testing.assert_allclose(means, EXACT[distribution](levels, **settings), atol=0.003)
     assert (np.diff(means) >= 0).all()
 
 

@@ -13,7 +13,7 @@ from methods import autoencoder, dncnn, noise2noise, noise2void, unet, unet_latt
 from noise.seeds import generator
 from train_denoiser import recipe_class
 from training.loop import train
-from training.processor import EAGER_CALLS, Captured, Processor, chosen_processor
+from training.processor import EAGER_CALLS, LAYOUTS, Captured, Processor, chosen_processor
 
 CPU = torch.device("cpu")
 GAUSSIAN = {"distribution": "gaussian", "factor": 0.2, "mean": 0, "std": 1}
@@ -54,10 +54,7 @@ def trained(folder, *arguments):
 def test_images_of_one_channel_tell_their_layout():
     """The strides of an axis of length 1 say it, and a convolution passes it on."""
     kernels = torch.rand(8, 1, 3, 3)
-    for layout, memory in (
-        ("channels_last", torch.channels_last),
-        ("contiguous", torch.contiguous_format),
-    ):
+    for layout, memory in LAYOUTS.items():
         batch = Processor(CPU, layout=layout).batch(np.zeros((2, 16, 16)))
         assert batch.shape == (2, 1, 16, 16)
         assert batch.dtype == torch.float32
@@ -66,16 +63,13 @@ def test_images_of_one_channel_tell_their_layout():
 
 @pytest.mark.parametrize(("plugin", "settings", "noise"), CASES)
 def test_the_layout_changes_rounding_at_most(tmp_path, plugin, settings, noise):
-    results = [
+    (history, weights), (other_history, other_weights) = (
         trained(tmp_path / layout, plugin, settings, noise, Processor(CPU, layout=layout))
-        for layout in ("channels_last", "contiguous")
-    ]
-    (history, weights), (other_history, other_weights) = results
-    assert [line["loss"] for line in history] == pytest.approx(
-        [line["loss"] for line in other_history], rel=1e-3
+        for layout in LAYOUTS
     )
-    for name, value in weights.items():
-        torch.testing.assert_close(value, other_weights[name], rtol=0.01, atol=1e-3)
+    losses = [[line["loss"] for line in lines] for lines in (history, other_history)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    torch.testing.assert_close(weights, other_weights, rtol=0.01, atol=1e-3)
 
 
 def test_settings_choose_how_a_network_runs(caplog):
@@ -143,16 +137,16 @@ def test_a_step_is_recorded_after_a_few_calls_and_replayed_from_then_on(monkeypa
 @pytest.mark.parametrize(("plugin", "settings", "noise"), CASES)
 def test_recorded_steps_are_the_same_steps(tmp_path, plugin, settings, noise, autocast):
     torch.backends.cudnn.deterministic = True
-    results = [
+    (history, weights), (recorded_history, recorded_weights) = (
         trained(
-            tmp_path / str(c),  # a finished training would be gone on from
-            *(plugin, settings, noise, Processor(torch.device("cuda"), autocast, capture=c)),
+            tmp_path / str(capture),  # a finished training would be resumed
+            *(plugin, settings, noise),
+            Processor(torch.device("cuda"), autocast, capture=capture),
         )
-        for c in (False, True)
-    ]
-    assert results[0][0] == results[1][0]
-    for name, value in results[0][1].items():
-        assert torch.equal(value, results[1][1][name])
+        for capture in (False, True)
+    )
+    assert recorded_history == history
+    torch.testing.assert_close(recorded_weights, weights, rtol=0, atol=0)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

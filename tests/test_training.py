@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -13,34 +14,23 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional
 
 import train_denoiser
-from conftest import PROCESSORS
+from conftest import PROCESSORS, ROOT
 from engine.messages import InputError
 from files.atomic import copies, forget
 from files.tables import read_table
 from methods import unet
-from methods.autoencoder import AutoEncoder, build_network
+from methods.autoencoder import build_network
 from noise.seeds import digest, generator
 from recipes.published import Published
 from recipes.supervised import Supervised
 from training.loop import CHECKPOINT_SECONDS, train
 from training.processor import Processor
 
+sys.path.insert(0, str(ROOT / "benchmarks"))
 
-def keras_like(network: AutoEncoder, x: torch.Tensor) -> torch.Tensor:
-    """The network's layers as Keras defines "same" padding: pad and crop below and on the right."""
-    for layer in network.encoder:
-        x = functional.conv2d(
-            functional.pad(x, (0, 1, 0, 1)), layer.weight, layer.bias, stride=2
-        ).relu()
-    for layer in network.decoder:
-        full = functional.conv_transpose2d(x, layer.weight, layer.bias, stride=2)
-        x = full[:, :, :-1, :-1].relu()
-    for layer in network.tail:
-        x = functional.conv2d(x, layer.weight, layer.bias, padding=1).sigmoid()
-    return x
+from trainers import Plain  # "same" padding as Keras defines it: below and on the right
 
 
 @pytest.mark.parametrize("shape", [(128, 128), (16, 24)])
@@ -50,7 +40,7 @@ def test_padding_is_keras_pixel_by_pixel(monkeypatch, shape):
     for parameter in network.parameters():
         parameter.data.normal_(0, 0.3)  # biases too: they show at borders
     x = torch.rand(2, 1, *shape, dtype=torch.float64)
-    expected = keras_like(network, x)
+    expected = Plain(network)(x)
     torch.testing.assert_close(network(x), expected, rtol=0, atol=1e-12)
     monkeypatch.setattr("methods.autoencoder.mirrored", lambda x: x)  # as PyTorch pads
     assert (network(x) - expected).abs().max() > 1e-3
@@ -93,6 +83,7 @@ def training_pairs() -> tuple[np.ndarray, np.ndarray]:
 
 
 CPU = Processor(torch.device("cpu"))
+assert_equal = partial(torch.testing.assert_close, rtol=0, atol=0)
 
 
 def run_training(
@@ -157,7 +148,7 @@ def test_training_lowers_the_loss_and_is_reproducible(tmp_path):
     second, again = run_training(tmp_path / "second", steps=60)
     assert history[-1]["loss"] < history[0]["loss"]
     assert history == again
-    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert_equal(second, first)
 
 
 @contextmanager
@@ -184,7 +175,7 @@ def test_interrupted_training_ends_bit_identical(tmp_path, monkeypatch, device, 
     resumed, rest = run_training(tmp_path, shuffled=shuffled, **arguments)
     assert shuffled.mock_calls == [call(epoch) for epoch in (2, 3, 4, 5)]
     assert rest == history
-    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    assert_equal(resumed, whole)
 
 
 def test_checkpoint_of_another_training_is_not_used(tmp_path, monkeypatch, caplog):
@@ -193,7 +184,7 @@ def test_checkpoint_of_another_training_is_not_used(tmp_path, monkeypatch, caplo
     with interrupted(13):  # within the third epoch
         run_training(tmp_path, steps=20)
     again, _ = run_training(tmp_path, steps=20, learning_rate=1e-3, identity="another")
-    assert all(torch.equal(whole[key], again[key]) for key in whole)
+    assert_equal(again, whole)
     assert "is of another training" in caplog.text
 
 
@@ -219,7 +210,7 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch, 
     assert "the checkpoint before it is used" in caplog.text
     assert "resumes after step 12" in caplog.text  # 13 steps were done
     assert rest == history
-    assert all(torch.equal(whole[key], again[key]) for key in whole)
+    assert_equal(again, whole)
 
 
 def test_a_damaged_checkpoint_never_takes_the_place_of_the_one_before(tmp_path, monkeypatch):
@@ -242,7 +233,7 @@ def test_training_that_was_stopped_after_its_last_step_does_none_again(tmp_path,
     again, rest = run_training(tmp_path, steps=27, shuffled=Mock(side_effect=AssertionError))
     assert "resumes after step 27" in caplog.text
     assert rest == history
-    assert all(torch.equal(whole[key], again[key]) for key in whole)
+    assert_equal(again, whole)
 
 
 def test_without_any_sound_checkpoint_training_starts_anew(tmp_path, monkeypatch, caplog):
@@ -252,7 +243,7 @@ def test_without_any_sound_checkpoint_training_starts_anew(tmp_path, monkeypatch
     for path in (tmp_path / "checkpoint.pt", tmp_path / ".checkpoint.before.pt"):
         path.write_bytes(path.read_bytes()[:-1000])
     again, _ = run_training(tmp_path, steps=27)
-    assert all(torch.equal(whole[key], again[key]) for key in whole)
+    assert_equal(again, whole)
     assert caplog.text.count("can't be read") == 2
 
 
@@ -309,7 +300,7 @@ def test_job_trains_what_its_settings_say_and_keeps_the_weights_of_the_recipe(jo
     recipe = Supervised(network, images, noise, training, draw, CPU)
     done = train(recipe, checkpoint=tmp_path / "other.pt", identity="test", name="test")
     model = torch.load(job.output.model, weights_only=True)
-    assert all(torch.equal(model["weights"][k], value) for k, value in recipe.kept().items())
+    assert_equal(model["weights"], recipe.kept())
     assert {k: model[k] for k in ("plugin", "noise")} == {"plugin": "unet", "noise": noise}
     assert model["settings"] == {"widths": [4], "blocks": 1}
     seconds = model["cost"].pop("training_seconds")
