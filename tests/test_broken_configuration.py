@@ -32,11 +32,8 @@ for entry in VALID["methods"].values():
     entry.pop("only", None)
 VALID["run"], VALID["select"] = "trial", {"noise": ["poisson_0.2_1"], "methods": ["median", "unet"]}
 VALID["methods"]["median"] |= {"default": True, "inversion": False, "only": ["poisson_0.2_1"]}
-VALID["methods"]["unet"]["training"] |= {
-    "layout": "contiguous",
-    "capture": True,
-    "loss": "similarity",
-}
+VALID["methods"]["unet"]["training"] |= {"layout": "contiguous", "loss": "similarity"}
+VALID["methods"]["unet"]["training"]["capture"] = True
 GONE = ...
 
 WRONG = {
@@ -63,9 +60,8 @@ NAMES = [
     "ä",
     ".",
     "a" * 101,
-    "logs",  # folders beside those that have such names
-    "provenance",
 ]
+NAMES += ["logs", "provenance"]  # folders beside those that have such names
 
 
 @dataclass(frozen=True)
