@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from engine import plugins as module
+from engine.checks import declared
 from engine.configuration import canonical, checked, merged, read_text
 from engine.methods import methods_of
 from engine.plugins import ConfigurationError, declarations, plugins
@@ -229,15 +230,20 @@ def test_a_method_can_be_for_some_noise_settings_only():
     assert list(methods_of(config)["unet"].settings) == [GAUSSIAN]
 
 
+def forget_plugins() -> None:
+    declarations.cache_clear()
+    declared.cache_clear()
+
+
 @pytest.fixture
 def plugin_folder(tmp_path, monkeypatch):
     """A copy of the folders of plug-ins, in which a test can write."""
     for folder in ("methods", "recipes", "distributions"):
         shutil.copytree(ROOT / "workflow/scripts" / folder, tmp_path / folder)
     monkeypatch.setattr(module, "SCRIPTS", tmp_path)
-    declarations.cache_clear()
+    forget_plugins()
     yield tmp_path
-    declarations.cache_clear()
+    forget_plugins()
 
 
 FUNCTION = "def denoise(noisy, noise, settings):\n    return noisy\n"
@@ -278,7 +284,7 @@ def test_a_distribution_needs_its_settings_and_its_function(plugin_folder):
     path.write_text("SETTINGS = {}\n")
     with pytest.raises(ConfigurationError, match=r"cauchy.py: draw: missing"):
         checked(config)
-    declarations.cache_clear()
+    forget_plugins()
     path.write_text("def draw(image, rng):\n    return image\n")
     with pytest.raises(ConfigurationError, match=r"cauchy.py: SETTINGS: missing"):
         checked(config)

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -69,6 +70,7 @@ def completed_schema(config: Config) -> Config:
     return complete
 
 
+@functools.cache
 def declared(folder: str, name: str) -> Config:
     """Return what a plug-in declares, checked.
 
