@@ -630,8 +630,9 @@ def test_the_waits_between_attempts_double(place, server, monkeypatch):
     assert waits == [3, 6, 12]
 
 
-def test_a_web_page_is_recognised(place, server):
-    server.content = b"\n<!DOCTYPE html><html><body>Please log in</body></html>"
+@pytest.mark.parametrize("start", [b"\n", b"\xef\xbb\xbf"])
+def test_a_web_page_is_recognised(place, server, start):
+    server.content = start + b"<!DOCTYPE html><html><body>Please log in</body></html>"
     assert "sends a web page instead of an archive" in refused(place, server.url)
 
 
