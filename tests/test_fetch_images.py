@@ -132,6 +132,12 @@ def test_the_home_directory_and_subfolders_are_found(place, monkeypatch):
     assert len(fetched(place)) == 3
 
 
+def test_a_source_may_be_given_relative_to_the_working_directory(place, monkeypatch):
+    monkeypatch.chdir(place.root)
+    fetch(place, "films")
+    assert len(fetched(place)) == 3
+
+
 def test_an_earlier_result_is_replaced(place):
     place.target.mkdir()
     (place.target / "old.jpg").touch()
@@ -512,7 +518,7 @@ def server(place):
 
 
 def test_an_archive_is_downloaded(place, server):
-    fetch(place, server.url)
+    fetch(place, server.url.replace("http", "HTTP"))
     assert len(fetched(place)) == 3
     assert len(server.requests) == 1
     assert server.requests[0]["Accept-Encoding"] == "identity"
