@@ -132,6 +132,12 @@ def test_the_home_directory_and_subfolders_are_found(place, monkeypatch):
     assert len(fetched(place)) == 3
 
 
+def test_a_source_may_be_given_relative_to_the_working_directory(place, monkeypatch):
+    monkeypatch.chdir(place.root)
+    fetch(place, "films")
+    assert len(fetched(place)) == 3
+
+
 def test_an_earlier_result_is_replaced(place):
     place.target.mkdir()
     (place.target / "old.jpg").touch()
@@ -512,9 +518,10 @@ def server(place):
 
 
 def test_an_archive_is_downloaded(place, server):
-    fetch(place, server.url)
+    fetch(place, server.url.replace("http", "HTTP"))
     assert len(fetched(place)) == 3
     assert len(server.requests) == 1
+    assert server.requests[0]["Accept-Encoding"] == "identity"
 
 
 def test_a_cut_connection_is_resumed(place, server):
@@ -562,6 +569,8 @@ def test_a_later_try_goes_on_with_an_interrupted_download(place, server):
 
 def test_a_complete_part_that_was_not_yet_renamed_is_downloaded_again(place, server):
     file = download(server.url, place.root / "downloads")
+    assert download(server.url, place.root / "downloads") == file
+    assert len(server.requests) == 1  # the job was stopped while it unpacked
     file.rename(file.with_suffix(".part"))
     assert download(server.url, place.root / "downloads", attempts=2, backoff=0) == file
     assert file.read_bytes() == server.content
@@ -619,8 +628,17 @@ def test_refusals_lead_to_the_next_source(place, server, errors, requests, messa
     assert len(fetched(place)) == 3
 
 
-def test_a_web_page_is_recognised(place, server):
-    server.content = b"\n<!DOCTYPE html><html><body>Please log in</body></html>"
+def test_the_waits_between_attempts_double(place, server, monkeypatch):
+    waits = []
+    monkeypatch.setattr("images.downloads.time.sleep", waits.append)
+    server.errors = [500] * 3
+    download(server.url, place.root / "downloads", attempts=4, backoff=3)
+    assert waits == [3, 6, 12]
+
+
+@pytest.mark.parametrize("start", [b"\n", b"\xef\xbb\xbf"])
+def test_a_web_page_is_recognised(place, server, start):
+    server.content = start + b"<!DOCTYPE html><html><body>Please log in</body></html>"
     assert "sends a web page instead of an archive" in refused(place, server.url)
 
 

@@ -59,7 +59,7 @@ def fetch_images(
 ) -> None:
     """Make the folder `target`, complete and verified, from the first source that can give it.
 
-    Downloads are kept in `<target>.download` until then, so that the next try goes on with them.
+    Downloads are kept in `<target>.download` until then, so that the next try resumes them.
 
     Args:
         sources: URLs of archives, and paths of archives or folders.

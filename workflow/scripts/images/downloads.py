@@ -1,4 +1,4 @@
-"""Downloading a file from a server that may fail, going on where an earlier try stopped."""
+"""Downloading a file from a server that may fail; what an earlier try got is resumed."""
 
 import hashlib
 import re
@@ -15,7 +15,7 @@ BLOCK = 2**14  # of a download; a cut connection costs the block it came in
 
 
 def download(url: str, folder: Path, attempts: int = 5, backoff: float = 1) -> Path:
-    """Download `url` into `folder`, going on where an earlier try stopped, and return the file.
+    """Download `url` into `folder`, resuming an earlier try, and return the file.
 
     Raises:
         InputError: The server refuses, sends a web page, or failed `attempts` times in a row.
