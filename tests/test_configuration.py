@@ -59,6 +59,26 @@ def test_overrides_replace_settings_of_one_noise_setting_alone():
     assert "overrides" not in other
 
 
+def test_overrides_bring_no_defaults():
+    config = changed("methods/unet/training/layout", "contiguous")
+    config["methods"]["unet"]["overrides"] = {GAUSSIAN: {"training": {"steps": 5}}}
+    settings = methods_of(checked(config))["unet"].settings[GAUSSIAN]["training"]
+    assert (settings["steps"], settings["layout"]) == (5, "contiguous")
+
+
+def test_entries_keep_the_order_in_which_they_are_given():
+    """Which is that of the tables."""
+    first = {
+        "noise": {"a": CONFIG["noise"][GAUSSIAN]},
+        "methods": {"a": {"plugin": "median", "size": 5}},
+    }
+    config = checked(CONFIG, first)
+    assert list(config["noise"]) == config["select"]["noise"] == [*CONFIG["noise"], "a"]
+    assert list(config["methods"]) == config["select"]["methods"] == [*CONFIG["methods"], "a"]
+    again = checked(CONFIG, {"noise": {"poisson_0.2_5": {"lambda": 5}}})
+    assert list(again["noise"]) == list(CONFIG["noise"])
+
+
 def test_numbers_that_arrive_as_text_are_read():
     config = changed(
         "noise/new", {"distribution": "gaussian", "factor": "0.3", "mean": "0", "std": "1e-1"}
@@ -138,6 +158,7 @@ methods/nothing = {} | there is no workflow/scripts/methods/nothing.py; allowed:
 methods/noisy = {plugin: median, size: 3} | 'noisy' is not allowed; allowed: another name
 methods/median/label = auto-encoder | 'auto-encoder' is taken
 methods/median/label = noisy | 'noisy' is taken
+methods/median/label = ground truth | 'ground truth' is taken
 methods/median/label = a|b | 'a|b' is not allowed; allowed: text without |
 methods/median/inversion = perhaps | 'perhaps' is not allowed; allowed: a value of type bool
 methods/median/training = {} | unknown key; allowed: default, inversion, label, only, overrides
