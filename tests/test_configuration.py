@@ -326,6 +326,8 @@ def test_settings_that_are_not_given_have_their_default(plugin_folder):
     entries["other"] = {"plugin": "bread", "overrides": {GAUSSIAN: {"size": 5}}}
     for name, entry in entries.items():
         entry["label"] = name
+    (plugin_folder / "methods/_crumbs.py").write_text(source)
+    assert "_crumbs" not in plugins("methods")
     methods = methods_of(checked(CONFIG, {"methods": entries}))
     assert methods["bread"].settings[GAUSSIAN] == {"size": 3}
     assert methods["tuned"].settings[GAUSSIAN] == {}

@@ -53,6 +53,14 @@ def test_digest_follows_imports_and_ignores_what_does_not_run(scripts, file, tex
     assert {name for name in before if after[name] != before[name]} == (set() if same else {file})
 
 
+def test_digest_follows_imports_within_a_package(scripts):
+    (scripts / "b.py").write_text("import package.d\n")
+    for line in ("from . import c", "from .c import VALUE"):
+        (scripts / "package/d.py").write_text(line + "\n")
+        files = ["a.py", "b.py", "package/__init__.py", "package/c.py", "package/d.py"]
+        assert list(source_digests("a.py")) == files
+
+
 @pytest.fixture
 def planned(scripts, monkeypatch):
     """What a job of the script `a` was planned with."""

@@ -8,6 +8,7 @@ import ast
 import functools
 import hashlib
 from collections.abc import Iterable, Iterator
+from importlib.util import resolve_name
 from pathlib import Path
 
 ENGINE = Path(__file__).resolve().parent
@@ -52,7 +53,9 @@ def _reached(files: Iterable[str]) -> set[Path]:
 
 
 def _imports(path: Path) -> list[str]:
-    return _analysed(path.read_text(encoding="utf-8"))[1]
+    package = ".".join(path.relative_to(SCRIPTS).parent.parts)
+    names = _analysed(path.read_text(encoding="utf-8"))[1]
+    return [resolve_name(name, package) if name.startswith(".") else name for name in names]
 
 
 @functools.cache  # many scripts reach the same modules
@@ -62,8 +65,9 @@ def _analysed(text: str) -> tuple[str, list[str]]:
     for node in _running(tree):
         if isinstance(node, ast.Import):
             imports += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            imports += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.ImportFrom):
+            base = "." * node.level + (node.module + "." if node.module else "")
+            imports += [base.rstrip(".") or base, *(base + alias.name for alias in node.names)]
     return _normalised(tree), imports
 
 
@@ -101,6 +105,6 @@ def _normalised(node: object) -> str:
     fields = (
         f"{name}={_normalised(value)}"
         for name, value in ast.iter_fields(node)
-        if value not in (None, []) and name not in ("kind", "type_ignores")
+        if value not in (None, []) and name != "type_ignores"
     )
     return f"{type(node).__name__}({','.join(fields)})"
