@@ -175,8 +175,11 @@ def test_errors_that_a_user_can_mend_end_a_job_with_a_message_alone(tmp_path, wo
     assert "Traceback" not in done.stderr
 
 
-def test_other_errors_keep_their_traceback(tmp_path):
-    assert "Traceback" in done_by(tmp_path, "1 / 0").stderr
+@pytest.mark.parametrize("work", ["1 / 0", "raise OSError(5000, 'odd')"])
+def test_other_errors_keep_their_traceback(tmp_path, work):
+    stderr = done_by(tmp_path, work).stderr
+    assert "Traceback" in stderr
+    assert "KeyError" not in stderr
 
 
 # Prints, for each script, the local files that importing it imports.
