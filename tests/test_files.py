@@ -7,8 +7,7 @@ import pytest
 from engine.messages import InputError
 from files.arrays import StoredImages, write_images
 from files.atomic import replacing
-from files.split import ids_of
-from files.tables import read_table, write_table
+from files.tables import ids_of, read_table, write_table
 from noise.seeds import generator
 
 IMAGES = generator(1, "images").random((7, 20, 24))

@@ -229,7 +229,7 @@ def test_comments_and_docstrings_run_nothing(finished: Project, tmp_path: Path):
         "score_images.py",
         "make_table.py",
         "files/tensors.py",  # reached through three others
-        "files/split.py",
+        "files/tables.py",
         "noise/seeds.py",
         "methods/median.py",
         "recipes/supervised.py",

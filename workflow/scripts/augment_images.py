@@ -5,7 +5,7 @@ from skimage.transform import rotate
 
 from engine.job import Snakemake, run
 from files.arrays import StoredImages, write_images
-from files.split import ids_of
+from files.tables import ids_of
 from noise.seeds import generator
 
 COPIES = 5  # arrays that an image becomes

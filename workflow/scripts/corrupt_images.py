@@ -6,7 +6,7 @@ import numpy as np
 
 from engine.job import Snakemake, run
 from files.arrays import StoredImages, write_images
-from files.split import ids_of
+from files.tables import ids_of
 from noise.models import Noise, corrupt
 from noise.seeds import generator
 

@@ -11,8 +11,7 @@ from matplotlib.figure import Figure
 from engine.job import Snakemake, run
 from files.arrays import load_images
 from files.atomic import replacing
-from files.split import ids_of
-from files.tables import read_table
+from files.tables import ids_of, read_table
 from results.wording import images_of, noise_in_words
 
 EXAMPLES = 4

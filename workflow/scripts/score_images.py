@@ -2,8 +2,7 @@
 
 from engine.job import Snakemake, run
 from files.arrays import StoredImages
-from files.split import ids_of
-from files.tables import write_table
+from files.tables import ids_of, write_table
 from results.scores import scores
 
 

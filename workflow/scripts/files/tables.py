@@ -24,3 +24,13 @@ def write_table(path: str | Path, lines: Iterable[Mapping[str, Any]]) -> None:
         writer = csv.DictWriter(file, first, lineterminator="\n")
         writer.writeheader()
         writer.writerows([first, *others])
+
+
+def ids_of(part: str, split: str | Path) -> list[str]:
+    """Return the ids of the images of a part (`train` or `test`), in order.
+
+    Args:
+        part: The part.
+        split: The table `split.csv` of a data set, columns `id` and `part`.
+    """
+    return [line["id"] for line in read_table(split) if line["part"] == part]
