@@ -116,6 +116,36 @@ def test_unet_starts_as_the_linear_estimate_and_is_symmetric_in_the_end():
     assert not torch.allclose(network(noisy.flip(-1)), network(noisy).flip(-1), atol=1e-3)
 
 
+def test_unet_blocks_rectify_before_each_convolution():
+    block, x = unet.Block(1), torch.tensor([-2.0, 3.0]).view(1, 1, 1, 2)
+    for layer in (block.first, block.second):
+        nn.init.zeros_(layer.bias)
+        nn.init.dirac_(layer.weight)
+    torch.testing.assert_close(block(x), x + x.relu())
+    block.first.weight.data.neg_()
+    torch.testing.assert_close(block(x), x)
+
+
+def test_unet_passes_details_around_the_coarse_levels():
+    network = unet.build_network(SMALL, GAUSSIAN).network
+    nn.init.normal_(network.tail.weight)
+    for layer in network.up:
+        unet.zeros(layer)
+    assert network(torch.rand(1, 3, 16, 16)).std() > 0.01
+
+
+def test_answers_are_grey_levels_once_trained():
+    noisy = torch.rand(1, 1, 16, 16)
+    for plugin, settings in ((unet, SMALL), (dncnn, {"depth": 3, "width": 4})):
+        network = plugin.build_network(settings, GAUSSIAN)
+        for value in (5, -5):
+            last = network.network.tail if plugin is unet else network.noise[-1]
+            nn.init.constant_(last.bias, value)
+            assert network.train()(noisy).abs().max() > 3
+            assert network.eval()(noisy).min() >= 0
+            assert network(noisy).max() <= 1
+
+
 @pytest.mark.parametrize(
     ("widths", "blocks", "parameters"),
     [([8], 1, 3_500), ([32, 64, 128, 192], 1, 2_387_364)],

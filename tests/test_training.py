@@ -115,6 +115,8 @@ def test_last_fifth_only_validates_and_each_epoch_is_shuffled(tmp_path):
     assert [line["step"] for line in history] == [5, 10, 11]
     assert [line["images"] for line in history] == [20, 40, 44]
     assert all(line["validation_loss"] is not None for line in history)
+    _, history = run_training(tmp_path, steps=8, batch=6, network=Gain(), identity="another")
+    assert [(line["step"], line["images"]) for line in history] == [(4, 20), (8, 40)]
 
 
 def test_optimizer_is_keras_adam(tmp_path):
@@ -346,15 +348,31 @@ def test_job_resumes_only_what_has_the_same_settings_images_code_and_precision(j
     assert len(set(found)) == len(found)
 
 
+def overshooting(steps):
+    return {"network": Gain(), "learning_rate": 0.5, "steps": steps}
+
+
 def test_best_model_is_kept_on_request(tmp_path):
-    best, history = run_training(tmp_path, steps=40, learning_rate=0.5, keep="best")
+    best, history = run_training(tmp_path, keep="best", **overshooting(30))
     losses = [line["validation_loss"] for line in history]
-    assert min(losses) < losses[-1], "this learning rate does not overshoot: the test shows nothing"
-    network = build_network({"tail": [4]}, {})
+    assert min(losses) < 0.8 * losses[-1], "does not overshoot: the test shows nothing"
+    network = Gain()
     network.load_state_dict(best)
     clean, noisy = (images[20:] for images in training_pairs())
     error = CPU.evaluated(network, noisy).numpy() - clean
     assert np.square(error).mean() == pytest.approx(min(losses), rel=1e-5)
+    last, _ = run_training(tmp_path, identity="another", keep="last", **overshooting(30))
+    assert last["gain"] != best["gain"]
+
+
+def test_what_was_best_before_an_interruption_stays_the_best(tmp_path):
+    best, _ = run_training(tmp_path, keep="best", **overshooting(10))
+    with interrupted(13):
+        run_training(tmp_path / "c", keep="best", **overshooting(20))
+    resumed, history = run_training(tmp_path / "c", keep="best", **overshooting(20))
+    assert resumed["gain"] == best["gain"]
+    losses = [line["validation_loss"] for line in history]
+    assert losses[1] == min(losses)  # after step 10, of 5, 10, 15 and 20
 
 
 class Leaps(Gain):
