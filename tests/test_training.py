@@ -115,8 +115,17 @@ def test_last_fifth_only_validates_and_each_epoch_is_shuffled(tmp_path):
     assert [line["step"] for line in history] == [5, 10, 11]
     assert [line["images"] for line in history] == [20, 40, 44]
     assert all(line["validation_loss"] is not None for line in history)
-    _, history = run_training(tmp_path, steps=8, batch=6, network=Gain(), identity="another")
-    assert [(line["step"], line["images"]) for line in history] == [(4, 20), (8, 40)]
+
+
+def test_history_has_the_mean_loss_of_each_epoch_also_where_its_last_batch_is_small(tmp_path):
+    """Of a network that returns zeros, and learns nothing."""
+    _, history = run_training(tmp_path, steps=8, batch=6, network=Gain(), learning_rate=0)
+    square = training_pairs()[0].astype(float) ** 2
+    means = {"loss": square[:20].mean(), "validation_loss": square[20:].mean()}
+    assert history == [
+        pytest.approx({"step": 4, "epoch": 0, "images": 20} | means),
+        pytest.approx({"step": 8, "epoch": 1, "images": 40} | means),
+    ]
 
 
 def test_optimizer_is_keras_adam(tmp_path):
@@ -238,7 +247,7 @@ def test_training_that_was_stopped_after_its_last_step_does_none_again(tmp_path,
     assert_equal(again, whole)
 
 
-def test_without_any_sound_checkpoint_training_starts_anew(tmp_path, monkeypatch, caplog):
+def test_without_any_sound_checkpoint_training_starts_again(tmp_path, monkeypatch, caplog):
     whole, _ = run_training(tmp_path / "whole", steps=27)
     with interrupted(13):  # within the third epoch
         run_training(tmp_path, steps=27)
