@@ -1,6 +1,8 @@
 """The methods that are trained: their networks, their recipes, what they gain."""
 
+import itertools
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -167,9 +169,9 @@ def test_dncnn_has_the_published_size():
     network = dncnn.build_network({"depth": 17, "width": 64}, {})
     convolutions = [layer for layer in network.noise if isinstance(layer, nn.Conv2d)]
     assert len(convolutions) == 17
-    weights = 9 * 64 + 15 * 9 * 64 * 64 + 9 * 64
-    assert sum(layer.weight.numel() for layer in convolutions) == weights
+    assert sum(p.numel() for p in network.parameters()) == 556_097
     assert sum(isinstance(layer, nn.BatchNorm2d) for layer in network.noise) == 15
+    assert convolutions[1].weight.std().item() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.02)
     assert network(torch.rand(1, 1, 20, 24)).shape == (1, 1, 20, 24)
 
 
@@ -372,6 +374,7 @@ def test_interrupted_training_ends_bit_identical(
     tmp_path, monkeypatch, caplog, kind, build, device, autocast
 ):
     monkeypatch.setattr("torch.backends.cudnn.deterministic", True)
+    monkeypatch.setattr("time.process_time", Mock(side_effect=itertools.count()))
     processor = Processor(torch.device(device), autocast, capture=device == "cuda")
 
     def training(name):
@@ -386,6 +389,7 @@ def test_interrupted_training_ends_bit_identical(
     assert "resumes after step 5" in caplog.text
     assert rest.history == done.history
     assert rest.images == done.images == 48
+    assert device == "cuda" or rest.seconds == done.seconds == 12  # a look at the clock a step
     assert_equal(resumed.kept(), whole.kept())
 
 

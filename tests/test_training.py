@@ -164,7 +164,7 @@ def test_training_lowers_the_loss_and_is_reproducible(tmp_path):
 
 @contextmanager
 def interrupted(steps: int) -> Iterator[None]:
-    """Stop the training within after some steps, of which each is saved."""
+    """Stop the training within after some steps, of which each is saved; an epoch has five."""
     advance = Mock(side_effect=[None] * steps + [KeyboardInterrupt])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("training.loop.CHECKPOINT_SECONDS", -1)
@@ -180,7 +180,7 @@ def test_interrupted_training_ends_bit_identical(tmp_path, monkeypatch, device, 
     processor = Processor(torch.device(device), autocast, capture=device == "cuda")
     arguments = {"steps": 27, "processor": processor, "keep": keep}
     whole, history = run_training(tmp_path / "whole", **arguments)
-    with interrupted(13):  # within the third epoch
+    with interrupted(13):
         run_training(tmp_path, **arguments)
     shuffled = Mock(side_effect=np.random.default_rng)
     resumed, rest = run_training(tmp_path, shuffled=shuffled, **arguments)
@@ -192,7 +192,7 @@ def test_interrupted_training_ends_bit_identical(tmp_path, monkeypatch, device, 
 def test_checkpoint_of_another_training_is_not_used(tmp_path, monkeypatch, caplog):
     caplog.set_level("INFO")
     whole, _ = run_training(tmp_path / "whole", steps=20, learning_rate=1e-3)
-    with interrupted(13):  # within the third epoch
+    with interrupted(13):
         run_training(tmp_path, steps=20)
     again, _ = run_training(tmp_path, steps=20, learning_rate=1e-3, identity="another")
     assert_equal(again, whole)
@@ -203,7 +203,7 @@ def test_checkpoint_of_another_training_is_not_used(tmp_path, monkeypatch, caplo
 def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch, caplog, damage):
     caplog.set_level("INFO")
     whole, history = run_training(tmp_path / "whole", steps=27)
-    with interrupted(13):  # within the third epoch
+    with interrupted(13):
         run_training(tmp_path, steps=27)
     checkpoint = tmp_path / "checkpoint.pt"
     content = checkpoint.read_bytes()
@@ -226,7 +226,7 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch, 
 
 def test_a_damaged_checkpoint_never_takes_the_place_of_the_one_before(tmp_path, monkeypatch):
     newest, before = copies(tmp_path / "checkpoint.pt")
-    with interrupted(13):  # within the third epoch
+    with interrupted(13):
         run_training(tmp_path)
     newest.write_bytes(newest.read_bytes()[:-1000])
     sound = before.read_bytes()
@@ -249,7 +249,7 @@ def test_training_that_was_stopped_after_its_last_step_does_none_again(tmp_path,
 
 def test_without_any_sound_checkpoint_training_starts_again(tmp_path, monkeypatch, caplog):
     whole, _ = run_training(tmp_path / "whole", steps=27)
-    with interrupted(13):  # within the third epoch
+    with interrupted(13):
         run_training(tmp_path, steps=27)
     for path in (tmp_path / "checkpoint.pt", tmp_path / ".checkpoint.before.pt"):
         path.write_bytes(path.read_bytes()[:-1000])
@@ -275,7 +275,7 @@ def test_checkpoints_are_saved_at_once_and_every_half_minute(tmp_path, monkeypat
 
 
 def test_forgotten_checkpoints_are_gone(tmp_path, monkeypatch):
-    with interrupted(13):  # within the third epoch
+    with interrupted(13):
         run_training(tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
     forget(tmp_path / "checkpoint.pt")
@@ -440,6 +440,13 @@ def test_training_that_is_broken_from_the_start_says_so(tmp_path):
     with pytest.raises(InputError, match="the loss is nan at step 5: training diverged") as caught:
         run_training(tmp_path, network=Leaps(0, float("nan")))
     assert "The weights" not in str(caught.value)
+
+
+def test_a_loss_that_doubles_among_grey_levels_is_no_divergence(tmp_path):
+    network = Leaps(23, 2)
+    _, history = run_training(tmp_path, steps=24, learning_rate=0.1, network=network)
+    losses = [line["validation_loss"] for line in history]
+    assert 2 * min(losses) < losses[-1] < 1
 
 
 def test_a_bad_start_is_no_divergence(tmp_path):
