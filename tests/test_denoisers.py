@@ -406,7 +406,9 @@ def test_kept_weights_are_the_moving_average():
 
 def test_a_training_of_few_steps_keeps_the_last_weights():
     recipe = recipe_of(Supervised, steps=5)  # a tenth is less than one
+    recipe.network.eval()  # as validation leaves it
     recipe.take(0)
+    assert recipe.network.training
     recipe.take(1)
     assert_equal(recipe.kept(), dict(recipe.network.state_dict()))
 
