@@ -1,6 +1,8 @@
 """The methods that are trained: their networks, their recipes, what they gain."""
 
+import itertools
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -116,6 +118,36 @@ def test_unet_starts_as_the_linear_estimate_and_is_symmetric_in_the_end():
     assert not torch.allclose(network(noisy.flip(-1)), network(noisy).flip(-1), atol=1e-3)
 
 
+def test_unet_blocks_rectify_before_each_convolution():
+    block, x = unet.Block(1), torch.tensor([-2.0, 3.0]).view(1, 1, 1, 2)
+    for layer in (block.first, block.second):
+        nn.init.zeros_(layer.bias)
+        nn.init.dirac_(layer.weight)
+    torch.testing.assert_close(block(x), x + x.relu())
+    block.first.weight.data.neg_()
+    torch.testing.assert_close(block(x), x)
+
+
+def test_unet_passes_details_around_the_coarse_levels():
+    network = unet.build_network(SMALL, GAUSSIAN).network
+    nn.init.normal_(network.tail.weight)
+    for layer in network.up:
+        unet.zeros(layer)
+    assert network(torch.rand(1, 3, 16, 16)).std() > 0.01
+
+
+def test_answers_are_grey_levels_once_trained():
+    noisy = torch.rand(1, 1, 16, 16)
+    for plugin, settings in ((unet, SMALL), (dncnn, {"depth": 3, "width": 4})):
+        network = plugin.build_network(settings, GAUSSIAN)
+        for value in (5, -5):
+            last = network.network.tail if plugin is unet else network.noise[-1]
+            nn.init.constant_(last.bias, value)
+            assert network.train()(noisy).abs().max() > 3
+            assert network.eval()(noisy).min() >= 0
+            assert network(noisy).max() <= 1
+
+
 @pytest.mark.parametrize(
     ("widths", "blocks", "parameters"),
     [([8], 1, 3_500), ([32, 64, 128, 192], 1, 2_387_364)],
@@ -137,9 +169,9 @@ def test_dncnn_has_the_published_size():
     network = dncnn.build_network({"depth": 17, "width": 64}, {})
     convolutions = [layer for layer in network.noise if isinstance(layer, nn.Conv2d)]
     assert len(convolutions) == 17
-    weights = 9 * 64 + 15 * 9 * 64 * 64 + 9 * 64
-    assert sum(layer.weight.numel() for layer in convolutions) == weights
+    assert sum(p.numel() for p in network.parameters()) == 556_097
     assert sum(isinstance(layer, nn.BatchNorm2d) for layer in network.noise) == 15
+    assert convolutions[1].weight.std().item() == pytest.approx((2 / (9 * 64)) ** 0.5, rel=0.02)
     assert network(torch.rand(1, 1, 20, 24)).shape == (1, 1, 20, 24)
 
 
@@ -342,6 +374,7 @@ def test_interrupted_training_ends_bit_identical(
     tmp_path, monkeypatch, caplog, kind, build, device, autocast
 ):
     monkeypatch.setattr("torch.backends.cudnn.deterministic", True)
+    monkeypatch.setattr("time.process_time", Mock(side_effect=itertools.count()))
     processor = Processor(torch.device(device), autocast, capture=device == "cuda")
 
     def training(name):
@@ -356,6 +389,7 @@ def test_interrupted_training_ends_bit_identical(
     assert "resumes after step 5" in caplog.text
     assert rest.history == done.history
     assert rest.images == done.images == 48
+    assert device == "cuda" or rest.seconds == done.seconds == 12  # a look at the clock a step
     assert_equal(resumed.kept(), whole.kept())
 
 
@@ -372,7 +406,9 @@ def test_kept_weights_are_the_moving_average():
 
 def test_a_training_of_few_steps_keeps_the_last_weights():
     recipe = recipe_of(Supervised, steps=5)  # a tenth is less than one
+    recipe.network.eval()  # as validation leaves it
     recipe.take(0)
+    assert recipe.network.training
     recipe.take(1)
     assert_equal(recipe.kept(), dict(recipe.network.state_dict()))
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from scipy.stats import norm
+from scipy.stats import ks_2samp, norm
 from scipy.stats import poisson as poisson_counts
 
 from engine.configuration import plugins
@@ -115,6 +115,12 @@ def test_inversion_undoes_the_mean_of_clipped_noise(distribution):
     assert clip_inversion(noise)(np.array([-1.0, 2.0])).tolist() == [0, 1]
 
 
+def test_inversion_where_many_clean_values_have_the_same_mean():
+    """Noise that darkens by .5 leaves nothing of what was darker than that."""
+    inverse = clip_inversion({"distribution": "gaussian", "factor": 1, "mean": -0.5, "std": 0})
+    assert inverse(np.array([0, 0.25, 0.5])) == pytest.approx([0, 0.75, 1])
+
+
 def test_linear_estimate_is_the_least_squares_one():
     noise = {"distribution": "gaussian", "factor": 0.2, "mean": 1, "std": 2}
     rng = generator(7, "test")
@@ -141,6 +147,31 @@ def test_noise_on_a_device_has_the_same_distribution(distribution):
     np.testing.assert_allclose(found, expected, atol=0.006)  # cumulative: six standard deviations
     rng.seed(1)
     assert torch.equal(ours, corrupt(torch.from_numpy(grey).float(), noise, rng))
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("random", ()),
+        ("uniform", (2, 5)),
+        ("normal", (1, 3)),
+        ("poisson", (4,)),
+        ("integers", (3, 7)),
+    ],
+)
+def test_tensors_are_drawn_as_numpy_draws(method, arguments):
+    rng = DeviceGenerator(torch.device("cpu"))
+    rng.seed(1)
+    ours = getattr(rng, method)(*arguments, size=(100_000,)).double().numpy()
+    numpys = getattr(generator(1, "test"), method)(*arguments, size=(100_000,))
+    assert ks_2samp(ours, numpys).statistic < 0.01
+
+
+def test_tensors_have_the_shape_of_what_they_depend_on():
+    rng, row, column = DeviceGenerator(torch.device("cpu")), torch.ones(3), torch.ones(2, 1)
+    assert rng.normal(0, row).shape == rng.normal(row).shape == rng.poisson(row).shape == (3,)
+    assert len(set(rng.normal(0, row).tolist())) == len(set(rng.uniform(0, row).tolist())) == 3
+    assert rng.uniform(row, 2 * column).shape == rng.normal(column, row).shape == (2, 3)
 
 
 def test_what_a_device_can_not_draw_says_where_to_add_it():

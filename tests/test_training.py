@@ -117,6 +117,17 @@ def test_last_fifth_only_validates_and_each_epoch_is_shuffled(tmp_path):
     assert all(line["validation_loss"] is not None for line in history)
 
 
+def test_history_has_the_mean_loss_of_each_epoch_also_where_its_last_batch_is_small(tmp_path):
+    """Of a network that returns zeros, and learns nothing."""
+    _, history = run_training(tmp_path, steps=8, batch=6, network=Gain(), learning_rate=0)
+    square = training_pairs()[0].astype(float) ** 2
+    means = {"loss": square[:20].mean(), "validation_loss": square[20:].mean()}
+    assert history == [
+        pytest.approx({"step": 4, "epoch": 0, "images": 20} | means),
+        pytest.approx({"step": 8, "epoch": 1, "images": 40} | means),
+    ]
+
+
 def test_optimizer_is_keras_adam(tmp_path):
     """The first steps of Keras' Adam, worked out by hand, where epsilon matters."""
 
@@ -145,15 +156,13 @@ def test_optimizer_is_keras_adam(tmp_path):
 
 def test_training_lowers_the_loss_and_is_reproducible(tmp_path):
     first, history = run_training(tmp_path / "first", steps=60)
-    second, again = run_training(tmp_path / "second", steps=60)
     assert history[-1]["loss"] < history[0]["loss"]
-    assert history == again
-    assert_equal(second, first)
+    assert_equal(run_training(tmp_path / "second", steps=60), (first, history))
 
 
 @contextmanager
 def interrupted(steps: int) -> Iterator[None]:
-    """Stop the training within after some steps, of which each is saved."""
+    """Stop the training within after some steps, of which each is saved; an epoch has five."""
     advance = Mock(side_effect=[None] * steps + [KeyboardInterrupt])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("training.loop.CHECKPOINT_SECONDS", -1)
@@ -168,36 +177,42 @@ def test_interrupted_training_ends_bit_identical(tmp_path, monkeypatch, device, 
     monkeypatch.setattr("torch.backends.cudnn.deterministic", True)
     processor = Processor(torch.device(device), autocast, capture=device == "cuda")
     arguments = {"steps": 27, "processor": processor, "keep": keep}
-    whole, history = run_training(tmp_path / "whole", **arguments)
-    with interrupted(13):  # within the third epoch
+    uninterrupted = run_training(tmp_path / "whole", **arguments)
+    with interrupted(13):
         run_training(tmp_path, **arguments)
     shuffled = Mock(side_effect=np.random.default_rng)
-    resumed, rest = run_training(tmp_path, shuffled=shuffled, **arguments)
+    assert_equal(run_training(tmp_path, shuffled=shuffled, **arguments), uninterrupted)
     assert shuffled.mock_calls == [call(epoch) for epoch in (2, 3, 4, 5)]
-    assert rest == history
-    assert_equal(resumed, whole)
 
 
-def test_checkpoint_of_another_training_is_not_used(tmp_path, monkeypatch, caplog):
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What a training of 27 steps returns that was not interrupted."""
+    return run_training(tmp_path_factory.mktemp("whole"), steps=27)
+
+
+@pytest.fixture
+def stopped(tmp_path):
+    """The two copies of the checkpoint of this training, which was stopped after 13 steps."""
+    with interrupted(13):
+        run_training(tmp_path, steps=27)
+    return copies(tmp_path / "checkpoint.pt")
+
+
+def test_checkpoint_of_another_training_is_not_used(tmp_path, whole, caplog):
     caplog.set_level("INFO")
-    whole, _ = run_training(tmp_path / "whole", steps=20, learning_rate=1e-3)
-    with interrupted(13):  # within the third epoch
-        run_training(tmp_path, steps=20)
-    again, _ = run_training(tmp_path, steps=20, learning_rate=1e-3, identity="another")
-    assert_equal(again, whole)
+    with interrupted(13):
+        run_training(tmp_path, steps=27, learning_rate=1e-3)
+    assert_equal(run_training(tmp_path, steps=27, identity="another"), whole)
     assert "is of another training" in caplog.text
 
 
 @pytest.mark.parametrize("damage", ["cut", "bit", "pickle", "empty"])
-def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch, caplog, damage):
+def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, whole, stopped, caplog, damage):
     caplog.set_level("INFO")
-    whole, history = run_training(tmp_path / "whole", steps=27)
-    with interrupted(13):  # within the third epoch
-        run_training(tmp_path, steps=27)
-    checkpoint = tmp_path / "checkpoint.pt"
-    content = checkpoint.read_bytes()
+    content = stopped[0].read_bytes()
     middle = len(content) // 2
-    checkpoint.write_bytes(
+    stopped[0].write_bytes(
         {
             "cut": content[:middle],
             "bit": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
@@ -205,45 +220,39 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, monkeypatch, 
             "empty": b"",
         }[damage]
     )
-    again, rest = run_training(tmp_path, steps=27)
+    assert_equal(run_training(tmp_path, steps=27), whole)
     assert "checkpoint.pt can't be read" in caplog.text
     assert "the checkpoint before it is used" in caplog.text
     assert "resumes after step 12" in caplog.text  # 13 steps were done
-    assert rest == history
-    assert_equal(again, whole)
 
 
-def test_a_damaged_checkpoint_never_takes_the_place_of_the_one_before(tmp_path, monkeypatch):
-    newest, before = copies(tmp_path / "checkpoint.pt")
-    with interrupted(13):  # within the third epoch
-        run_training(tmp_path)
+def test_a_damaged_checkpoint_never_takes_the_place_of_the_one_before(
+    tmp_path, monkeypatch, stopped
+):
+    newest, before = stopped
     newest.write_bytes(newest.read_bytes()[:-1000])
     sound = before.read_bytes()
-    with monkeypatch.context() as patch:
-        patch.setattr("training.loop.save_tensors", lambda *_: 1 / 0)  # killed when it saves again
-        with pytest.raises(ZeroDivisionError):
-            run_training(tmp_path)
+    monkeypatch.setattr(
+        "training.loop.save_tensors", Mock(side_effect=KeyboardInterrupt)
+    )  # at the next one
+    with pytest.raises(KeyboardInterrupt):
+        run_training(tmp_path, steps=27)
     assert not newest.exists()
     assert before.read_bytes() == sound
 
 
 def test_training_that_was_stopped_after_its_last_step_does_none_again(tmp_path, caplog):
     caplog.set_level("INFO")
-    whole, history = run_training(tmp_path, steps=27)
-    again, rest = run_training(tmp_path, steps=27, shuffled=Mock(side_effect=AssertionError))
+    done = run_training(tmp_path, steps=27)
+    no_step = Mock(side_effect=AssertionError)
+    assert_equal(run_training(tmp_path, steps=27, shuffled=no_step), done)
     assert "resumes after step 27" in caplog.text
-    assert rest == history
-    assert_equal(again, whole)
 
 
-def test_without_any_sound_checkpoint_training_starts_anew(tmp_path, monkeypatch, caplog):
-    whole, _ = run_training(tmp_path / "whole", steps=27)
-    with interrupted(13):  # within the third epoch
-        run_training(tmp_path, steps=27)
-    for path in (tmp_path / "checkpoint.pt", tmp_path / ".checkpoint.before.pt"):
+def test_without_any_sound_checkpoint_training_starts_again(tmp_path, whole, stopped, caplog):
+    for path in stopped:
         path.write_bytes(path.read_bytes()[:-1000])
-    again, _ = run_training(tmp_path, steps=27)
-    assert_equal(again, whole)
+    assert_equal(run_training(tmp_path, steps=27), whole)
     assert caplog.text.count("can't be read") == 2
 
 
@@ -263,11 +272,9 @@ def test_checkpoints_are_saved_at_once_and_every_half_minute(tmp_path, monkeypat
     assert saved[-1] == clock[0]  # after the last step
 
 
-def test_forgotten_checkpoints_are_gone(tmp_path, monkeypatch):
-    with interrupted(13):  # within the third epoch
-        run_training(tmp_path)
-    assert len(list(tmp_path.iterdir())) == 2
-    forget(tmp_path / "checkpoint.pt")
+def test_forgotten_checkpoints_are_gone(tmp_path, stopped):
+    assert sorted(tmp_path.iterdir()) == sorted(stopped)
+    forget(stopped[0])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -346,15 +353,31 @@ def test_job_resumes_only_what_has_the_same_settings_images_code_and_precision(j
     assert len(set(found)) == len(found)
 
 
+def overshooting(steps):
+    return {"network": Gain(), "learning_rate": 0.5, "steps": steps}
+
+
 def test_best_model_is_kept_on_request(tmp_path):
-    best, history = run_training(tmp_path, steps=40, learning_rate=0.5, keep="best")
+    best, history = run_training(tmp_path, keep="best", **overshooting(30))
     losses = [line["validation_loss"] for line in history]
-    assert min(losses) < losses[-1], "this learning rate does not overshoot: the test shows nothing"
-    network = build_network({"tail": [4]}, {})
+    assert min(losses) < 0.8 * losses[-1], "does not overshoot: the test shows nothing"
+    network = Gain()
     network.load_state_dict(best)
     clean, noisy = (images[20:] for images in training_pairs())
     error = CPU.evaluated(network, noisy).numpy() - clean
     assert np.square(error).mean() == pytest.approx(min(losses), rel=1e-5)
+    last, _ = run_training(tmp_path, identity="another", keep="last", **overshooting(30))
+    assert last["gain"] != best["gain"]
+
+
+def test_what_was_best_before_an_interruption_stays_the_best(tmp_path):
+    best, _ = run_training(tmp_path, keep="best", **overshooting(10))
+    with interrupted(13):
+        run_training(tmp_path / "c", keep="best", **overshooting(20))
+    resumed, history = run_training(tmp_path / "c", keep="best", **overshooting(20))
+    assert resumed["gain"] == best["gain"]
+    losses = [line["validation_loss"] for line in history]
+    assert losses[1] == min(losses)  # after step 10, of 5, 10, 15 and 20
 
 
 class Leaps(Gain):
@@ -413,6 +436,13 @@ def test_training_that_is_broken_from_the_start_says_so(tmp_path):
     with pytest.raises(InputError, match="the loss is nan at step 5: training diverged") as caught:
         run_training(tmp_path, network=Leaps(0, float("nan")))
     assert "The weights" not in str(caught.value)
+
+
+def test_a_loss_that_doubles_among_grey_levels_is_no_divergence(tmp_path):
+    network = Leaps(23, 2)
+    _, history = run_training(tmp_path, steps=24, learning_rate=0.1, network=network)
+    losses = [line["validation_loss"] for line in history]
+    assert 2 * min(losses) < losses[-1] < 1
 
 
 def test_a_bad_start_is_no_divergence(tmp_path):

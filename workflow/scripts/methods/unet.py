@@ -1,4 +1,4 @@
-"""A small residual U-Net, trained on clean images with noise drawn anew in each step.
+"""A small residual U-Net, trained on clean images with fresh noise in each step.
 
 Uses the noise model (to draw noise, and for a first guess of each pixel) and clean images.
 """

@@ -1,4 +1,4 @@
-"""Training on clean images, with noise drawn anew in each step from the noise model.
+"""Training on clean images, with fresh noise in each step from the noise model.
 
 The loss is that of the score: structural similarity with the published settings, and some mean
 squared error; or, on request, the squared error alone. AdamW, the rate warming up and then falling

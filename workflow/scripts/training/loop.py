@@ -16,9 +16,7 @@ from files.tensors import load_tensors, save_tensors
 from training.recipe import Recipe
 
 REPORT_STEPS = 20  # steps a line of the history stands for
-# Of images in [0, 1] no squared error is larger.
-# What an untrained network makes may leave that range.
-LARGEST_ERROR = 1.0
+LARGEST_ERROR = 1.0  # of images in [0, 1]; what an untrained network makes may leave that range
 CHECKPOINT_SECONDS = 30
 
 
