@@ -26,19 +26,11 @@ USES: list[str] = []
 TRUNCATE = 3  # standard deviations to the border of the window
 
 
-def denoise(
-    noisy: np.ndarray, noise: Mapping[str, float | str], settings: Mapping[str, float]
-) -> np.ndarray:
-    """Return the average of a window around each pixel, weighted by distance and grey level.
+def denoise(noisy: np.ndarray, noise: Mapping, settings: Mapping) -> np.ndarray:
+    """Return for each pixel the average of a window, weighted by distance and grey level.
 
-    Args:
-        noisy: Images, shape (N, H, W), values in [0, 1].
-        noise: The noise setting; not used.
-        settings: `sigma_color` in grey levels, `sigma_spatial` in pixels; the window reaches
-            three times as far.
-
-    Returns:
-        The filtered images, of the same shape; borders are reflected.
+    Takes and returns images of shape (N, H, W), values in [0, 1]. The window reaches three times
+    as far as `sigma_spatial`; borders are reflected. `noise` is not used.
     """
     return np.stack([_filtered(image, **settings) for image in noisy])
 

@@ -27,18 +27,8 @@ USES: list[str] = []
 PROFILES = {"np": "BM3DProfile", "lc": "BM3DProfileLC", "vn": "BM3DProfileVN"}
 
 
-def denoise(
-    noisy: np.ndarray, noise: Mapping[str, float | str], settings: Mapping[str, float | str]
-) -> np.ndarray:
-    """Return what BM3D makes of the images.
-
-    Args:
-        noisy: Images, shape (N, H, W), values in [0, 1].
-        noise: The noise setting; not used.
-        settings: `sigma` in grey levels, and the `profile`.
-
-    Returns:
-        The denoised images, of the same shape, clipped to [0, 1].
+def denoise(noisy: np.ndarray, noise: Mapping, settings: Mapping) -> np.ndarray:
+    """Return what BM3D makes of images of shape (N, H, W), values in [0, 1]; `noise` is not used.
 
     Raises:
         InputError: When the package is not installed.

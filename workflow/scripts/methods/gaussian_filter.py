@@ -18,17 +18,9 @@ SETTINGS = {
 USES: list[str] = []
 
 
-def denoise(
-    noisy: np.ndarray, noise: Mapping[str, float | str], settings: Mapping[str, float]
-) -> np.ndarray:
-    """Return the images convolved with a Gaussian.
+def denoise(noisy: np.ndarray, noise: Mapping, settings: Mapping) -> np.ndarray:
+    """Return images of shape (N, H, W), values in [0, 1], convolved with a Gaussian.
 
-    Args:
-        noisy: Images, shape (N, H, W), values in [0, 1].
-        noise: The noise setting; not used.
-        settings: `sigma` in pixels.
-
-    Returns:
-        The filtered images, of the same shape; borders are reflected.
+    Borders are reflected. `noise` is not used.
     """
     return ndimage.gaussian_filter(noisy, settings["sigma"], axes=(1, 2))

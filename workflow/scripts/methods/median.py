@@ -14,17 +14,10 @@ SETTINGS = {
 USES: list[str] = []
 
 
-def denoise(
-    noisy: np.ndarray, noise: Mapping[str, float | str], settings: Mapping[str, int]
-) -> np.ndarray:
-    """Return the median of the `size` x `size` window around each pixel.
+def denoise(noisy: np.ndarray, noise: Mapping, settings: Mapping) -> np.ndarray:
+    """Return for each pixel the median of the window of `size` x `size` pixels around it.
 
-    Args:
-        noisy: Images, shape (N, H, W), values in [0, 1].
-        noise: The noise setting; not used.
-        settings: `size` of the window in pixels.
-
-    Returns:
-        The filtered images, of the same shape; borders are reflected.
+    Takes and returns images of shape (N, H, W), values in [0, 1]. Borders are reflected. `noise` is
+    not used.
     """
     return median_filter(noisy, size=(1, settings["size"], settings["size"]))

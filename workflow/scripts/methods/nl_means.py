@@ -31,19 +31,11 @@ SETTINGS = {
 USES: list[str] = []
 
 
-def denoise(
-    noisy: np.ndarray, noise: Mapping[str, float | str], settings: Mapping[str, float]
-) -> np.ndarray:
+def denoise(noisy: np.ndarray, noise: Mapping, settings: Mapping) -> np.ndarray:
     """Return for each pixel the average of those with similar patches around them.
 
-    Args:
-        noisy: Images, shape (N, H, W), values in [0, 1].
-        noise: The noise setting; not used.
-        settings: `sigma` in grey levels, `h` in units of it, `patch_size` and `patch_distance`
-            in pixels.
-
-    Returns:
-        The denoised images, of the same shape; borders are reflected.
+    Takes and returns images of shape (N, H, W), values in [0, 1]. Borders are reflected. `noise` is
+    not used.
     """
     sigma, strength = settings["sigma"], settings["h"] * settings["sigma"]
     size, distance = settings["patch_size"], settings["patch_distance"]

@@ -25,19 +25,11 @@ USES: list[str] = []
 ITERATIONS = 1000  # at most; the default of 200 is few for a small tolerance
 
 
-def denoise(
-    noisy: np.ndarray, noise: Mapping[str, float | str], settings: Mapping[str, float]
-) -> np.ndarray:
+def denoise(noisy: np.ndarray, noise: Mapping, settings: Mapping) -> np.ndarray:
     """Return the images of least total variation and squared difference together.
 
-    Args:
-        noisy: Images, shape (N, H, W), values in [0, 1].
-        noise: The noise setting; not used.
-        settings: `weight` of the total variation; the greater, the smoother. `tolerance`, at which
-            the iteration stops: with a great one before the solution, which keeps more detail.
-
-    Returns:
-        The denoised images, of the same shape.
+    Takes and returns images of shape (N, H, W), values in [0, 1]. The greater the weight, the
+    smoother; a great tolerance stops before the solution and keeps more detail. `noise` is not used.
     """
     weight, tolerance = settings["weight"], settings["tolerance"]
     # As if they were channels, which are denoised one by one.

@@ -28,18 +28,10 @@ WAVELET = "sym4"
 SHIFTS = 3  # the most, along each axis, pixels
 
 
-def denoise(
-    noisy: np.ndarray, noise: Mapping[str, float | str], settings: Mapping[str, float]
-) -> np.ndarray:
-    """Return the images with shrunken wavelet coefficients.
+def denoise(noisy: np.ndarray, noise: Mapping, settings: Mapping) -> np.ndarray:
+    """Return images of shape (N, H, W) with shrunken wavelet coefficients, clipped to [0, 1].
 
-    Args:
-        noisy: Images, shape (N, H, W), values in [0, 1].
-        noise: The noise setting; not used.
-        settings: `sigma` in grey levels, `levels` of the decomposition.
-
-    Returns:
-        The denoised images, of the same shape, clipped to [0, 1].
+    `noise` is not used.
     """
     levels = min(settings["levels"], pywt.dwtn_max_level(noisy.shape[1:], WAVELET))
     how = {"sigma": settings["sigma"], "wavelet": WAVELET, "wavelet_levels": levels}
