@@ -29,7 +29,7 @@ def denoise(noisy: np.ndarray, noise: Mapping, settings: Mapping) -> np.ndarray:
     """Return the images of least total variation and squared difference together.
 
     Takes and returns images of shape (N, H, W), values in [0, 1]. The greater the weight, the
-    smoother; a great tolerance stops before the solution and keeps more detail. `noise` is not used.
+    smoother; a great tolerance stops early and keeps more detail. `noise` is not used.
     """
     weight, tolerance = settings["weight"], settings["tolerance"]
     # As if they were channels, which are denoised one by one.
