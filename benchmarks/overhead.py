@@ -17,7 +17,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 Result = dict[str, Any]
-EXPENSIVE = ("train_denoiser", "tune_method", "denoise_images")
+EXPENSIVE = ("train_denoiser", "tune_method", "filter_images", "apply_network")
 THREADS = {"render_phantom": 4, "resize_images": 4}  # at most; other rules take one
 # A run of 47 jobs that trains nothing.
 TINY = [

@@ -32,7 +32,7 @@ def test_memory_does_not_grow_with_the_images(tmp_path):
     assert list(tmp_path.iterdir()) == []  # it cleans up
 
 
-@pytest.mark.parametrize("step", ["augment_images", "denoise_images"])
+@pytest.mark.parametrize("step", ["augment_images", "filter_images"])
 def test_memory_of_augmenting_and_denoising_does_not_grow(tmp_path, step):
     images, split, out = (str(tmp_path / name) for name in ("images.npy", "split.csv", "out.npy"))
     peaks = []

@@ -12,8 +12,8 @@ from jsonschema import Draft202012Validator
 from scipy.ndimage import gaussian_filter
 
 import tune_method
-from engine.configuration import declarations
 from engine.messages import InputError
+from engine.plugins import declarations
 from methods import bilateral, bm3d
 from noise.models import clipped_mean, corrupt
 from noise.seeds import generator
@@ -88,8 +88,10 @@ def test_method_keeps_what_has_no_noise(method, grey):
 def test_method_declares_its_settings_and_that_it_only_sees_noisy_images(method):
     declared = declarations("methods", method)
     assert declared["USES"] == []
-    assert set(declared["SETTINGS"]["required"]) == set(METHODS[method])
-    schema = Draft202012Validator({"additionalProperties": False, **declared["SETTINGS"]})
+    settings = declared["SETTINGS"]
+    assert list(settings) == list(METHODS[method])
+    assert not any("default" in accepted for accepted in settings.values())
+    schema = Draft202012Validator({"additionalProperties": False, "properties": settings})
     schema.validate(METHODS[method])
     for wrong in (0, -1):
         assert not schema.is_valid({name: wrong for name in METHODS[method]})

@@ -12,8 +12,8 @@ from skimage.metrics import structural_similarity as reference
 from torch import nn
 
 from conftest import PROCESSORS
-from engine.configuration import declarations, plugins
 from engine.messages import InputError
+from engine.plugins import declarations, plugins
 from methods import autoencoder, dncnn, noise2noise, noise2void, unet, unet_lattice
 from noise.device_random import DeviceGenerator
 from noise.models import clip_inversion, corrupt

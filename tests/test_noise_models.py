@@ -4,8 +4,8 @@ import torch
 from scipy.stats import ks_2samp, norm
 from scipy.stats import poisson as poisson_counts
 
-from engine.configuration import plugins
 from engine.messages import InputError
+from engine.plugins import plugins
 from noise.device_random import DeviceGenerator
 from noise.models import clip_inversion, clipped_mean, corrupt, linear_estimate
 from noise.seeds import digest, generator
