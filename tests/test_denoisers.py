@@ -243,6 +243,10 @@ def test_supervised_noise_is_fresh_in_each_step_and_the_same_in_each_process():
     noisy, target, order = pair_of(recipe, 0)
     other, *_ = pair_of(recipe, 1)
     assert not np.array_equal(noisy, other)
+    recipe.prepare(0)
+    drawn = recipe.rng.random((9,))
+    recipe.prepare(1)
+    assert not torch.equal(recipe.rng.random((9,)), drawn)
     np.testing.assert_array_equal(pair_of(recipe_of(Supervised, batch=10), 1)[0], other)
     clean = torch.from_numpy(smooth_images(10, 16)).float()
     assert_some_are_mirrored(clean[order], torch.from_numpy(target))
@@ -322,6 +326,7 @@ def test_squared_error_alone_on_request():
     error = ((output - target) ** 2).mean()
     plain = recipe_of(Supervised, loss="squared error").loss(output, target)
     torch.testing.assert_close(plain, error)
+    torch.testing.assert_close(recipe_of(Noise2Noise).loss(output, target), error)
     default = recipe_of(Supervised).loss(output, target)
     torch.testing.assert_close(default, 10 * error + 1 - structural_similarity(output, target))
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import conv2d
 
 from engine.messages import InputError
@@ -13,7 +14,14 @@ from methods import autoencoder, dncnn, noise2noise, noise2void, unet, unet_latt
 from noise.seeds import generator
 from train_denoiser import recipe_class
 from training.loop import train
-from training.processor import EAGER_CALLS, LAYOUTS, Captured, Processor, chosen_processor
+from training.processor import (
+    EAGER_CALLS,
+    EVALUATED,
+    LAYOUTS,
+    Captured,
+    Processor,
+    chosen_processor,
+)
 
 CPU = torch.device("cpu")
 GAUSSIAN = {"distribution": "gaussian", "factor": 0.2, "mean": 0, "std": 1}
@@ -83,6 +91,20 @@ def test_settings_choose_how_a_network_runs(caplog):
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="no usable GPU"):
             chosen_processor("cuda", {"precision": "auto"})
+
+
+def test_steps_are_recorded_on_a_gpu_unless_capture_is_off(monkeypatch):
+    monkeypatch.setattr("training.processor.torch_device", torch.device)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda _: "a GPU")
+    assert chosen_processor("cuda", {"precision": "fp32"}).capture
+    assert not chosen_processor("cuda", {"precision": "fp32", "capture": False}).capture
+
+
+def test_all_images_are_evaluated_batch_by_batch_in_evaluation_mode(monkeypatch):
+    monkeypatch.setitem(EVALUATED, "cpu", 3 * 16 * 16)
+    images = torch.rand(8, 16, 16)
+    found = Processor(CPU).evaluated(nn.Dropout().train(), images)  # which then drops nothing
+    assert torch.equal(found, images)
 
 
 def test_a_step_is_recorded_after_a_few_calls_and_replayed_from_then_on(monkeypatch):

@@ -283,7 +283,7 @@ def job(tmp_path):
     """A job that trains a small U-Net."""
     clean, _ = training_pairs()
     np.save(tmp_path / "clean.npy", clean[:, :8, :8].repeat(2, 1).repeat(2, 2))
-    training = {"steps": 5, "batch": 4, "learning_rate": 1e-2, "precision": "fp32", "threads": 1}
+    training = {"steps": 5, "batch": 4, "learning_rate": 1e-2, "precision": "fp32", "threads": 3}
     return SimpleNamespace(
         input={"clean": tmp_path / "clean.npy"},
         output=SimpleNamespace(model=tmp_path / "model.pt", history=tmp_path / "history.csv"),
@@ -297,8 +297,12 @@ def job(tmp_path):
     )
 
 
-def test_job_trains_what_its_settings_say_and_keeps_the_weights_of_the_recipe(job, tmp_path):
+def test_job_trains_what_its_settings_say_and_keeps_the_weights_of_the_recipe(
+    job, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("torch.set_num_threads", take_threads := Mock())
     train_denoiser.main(job)
+    take_threads.assert_called_once_with(3)
     noise, training = job.params.noise, job.params.settings["training"]
     torch.manual_seed(digest(7, "initialise", "some", "small"))
     network = unet.build_network(job.params.settings, noise)
@@ -324,6 +328,7 @@ def test_job_resumes_only_what_has_the_same_settings_images_code_and_precision(j
 
     def identity():
         trained = Mock(side_effect=Asked)
+        monkeypatch.setattr("torch.set_num_threads", Mock())
         monkeypatch.setattr("train_denoiser.train", trained)
         with pytest.raises(Asked):
             train_denoiser.main(job)
