@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,10 @@ import pytest
 from engine import digests as module
 from engine.digests import digests_of, source_digests
 from engine.job import check_code
+from engine.locks import announce
 from engine.machine import wants_gpu
 from engine.messages import InputError
+from engine.records import read_record
 from training.devices import torch_device
 
 SCRIPTS = Path(module.__file__).parents[1]
@@ -271,3 +274,26 @@ def test_no_module_is_long_but_the_anatomy():
     tools = (SCRIPTS.parent / "tools").glob("*.py")
     long = {p.name for p in [*SCRIPTS.rglob("*.py"), *tools] if p.read_text().count("\n") > 300}
     assert long == {"anatomy.py"}
+
+
+def test_a_run_notes_its_machine_alone(tmp_path):
+    """Else locks that another machine leaves later would be taken for its own."""
+    (tmp_path / "alive").write_text("elsewhere\n")
+    announce(tmp_path, stay=True)
+    assert socket.gethostname() in (tmp_path / "alive").read_text()
+    assert "elsewhere" not in (tmp_path / "alive").read_text()
+
+
+def test_a_process_that_nobody_waits_for_has_ended():
+    code = (
+        "import subprocess, time; from engine.locks import end_with\n"
+        "end_with(subprocess.Popen(['true']).pid, every=0.05); time.sleep(60); print('alive')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, stdout=subprocess.PIPE)
+    assert (done.returncode, done.stdout) == (1, b"")
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"rule": "r"}', "{"])
+def test_a_damaged_record_is_none(tmp_path, text):
+    (tmp_path / "record.json").write_text(text)
+    assert read_record(tmp_path / "record.json") == {}
