@@ -15,6 +15,17 @@ from engine.plugins import Config, ConfigurationError, declarations, plugins, sc
 
 COLUMNS = ("ground truth", "noisy")  # what tables and figures show besides the methods
 
+# What is allowed where a value breaks one of these keywords of JSON Schema.
+IN_WORDS = {
+    "minimum": "{} or more",
+    "maximum": "{} or less",
+    "exclusiveMinimum": "more than {}",
+    "minItems": "at least {} entry",
+    "minProperties": "at least {} entry",
+    "maxItems": "at most {} entries",
+    "uniqueItems": "each entry once",
+}
+
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
@@ -214,36 +225,21 @@ def messages(error: ValidationError) -> Iterator[str]:
             yield f"{key}: either `subjects` (rendered) or `sources` (read) is needed"
         case _:
             allowed = _allowed(error)
-            yield (
-                f"{key}: {value!r} is not allowed; allowed: {allowed}"
-                if allowed
-                else f"{key}: {error.message}"
-            )
+            wrong = f"{value!r} is not allowed; allowed: {allowed}"
+            yield f"{key}: {wrong if allowed else error.message}"
 
 
 def _allowed(error: ValidationError) -> str | None:
-    """Say what is allowed in place of a wrong value, if these are words for it."""
+    """Say what is allowed in place of a wrong value, if there are words for it."""
     wanted = error.validator_value
-    match error.validator:
-        case "enum":
-            return ", ".join(map(str, wanted))
-        case "type":
-            hint = isinstance(error.instance, bool) and wanted == "string"
-            return f"a value of type {wanted}" + " (true and false in quotes)" * hint
-        case "minimum":
-            return f"{wanted} or more"
-        case "maximum":
-            return f"{wanted} or less"
-        case "exclusiveMinimum":
-            return f"more than {wanted}"
-        case "minItems" | "minProperties":
-            return f"at least {wanted} {'entry' if wanted == 1 else 'entries'}"
-        case "maxItems":
-            return f"at most {wanted} entries"
-        case "uniqueItems":
-            return "each entry once"
-        case _:
-            return error.schema.get("description")
+    if error.validator == "enum":
+        return ", ".join(map(str, wanted))
+    if error.validator == "type":
+        hint = isinstance(error.instance, bool) and wanted == "string"
+        return f"a value of type {wanted}" + " (true and false in quotes)" * hint
+    if error.validator in IN_WORDS:
+        return IN_WORDS[error.validator].format(wanted)
+    return error.schema.get("description")
 
 
 def problems_together(config: Config) -> Iterator[str]:
