@@ -116,6 +116,8 @@ def test_results_are_pasted():
         "docs/reproduction.md": 2,
         "docs/speed.md": 1,
     }
+    (total,) = re.findall(r"^\| all .*\| +([\d,]+) \| +\|$", PAGES["docs/speed.md"], re.MULTILINE)
+    assert f"The jobs of `make run` take {total} seconds in all" in PAGES["README.md"]
 
 
 def test_each_result_is_pasted_once():
