@@ -32,8 +32,9 @@ def own_file(path):
 
 
 # Snakemake would read the files by itself, and give --config another order and numbers as text.
+workflow.configfiles.insert(0, own_file("config.yaml"))  # as `configfile:` does
 config = configured(
-    [Path(own_file("config.yaml")), *workflow.overwrite_configfiles],
+    map(Path, workflow.configfiles),
     workflow.config_settings.config,
     sys.argv[1:] if workflow.is_main_process else [],
 )
