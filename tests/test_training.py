@@ -283,7 +283,7 @@ def job(tmp_path):
     """A job that trains a small U-Net."""
     clean, _ = training_pairs()
     np.save(tmp_path / "clean.npy", clean[:, :8, :8].repeat(2, 1).repeat(2, 2))
-    training = {"steps": 5, "batch": 4, "learning_rate": 1e-2, "precision": "fp32", "threads": 3}
+    training = {"steps": 25, "batch": 4, "learning_rate": 1e-2, "precision": "fp32", "threads": 3}
     return SimpleNamespace(
         input={"clean": tmp_path / "clean.npy"},
         output=SimpleNamespace(model=tmp_path / "model.pt", history=tmp_path / "history.csv"),
@@ -317,7 +317,7 @@ def test_job_trains_what_its_settings_say_and_keeps_the_weights_of_the_recipe(
     seconds = model["cost"].pop("training_seconds")
     assert 0 < seconds < 60
     count = sum(weights.numel() for weights in network.parameters())
-    assert model["cost"] == {"parameters": count, "training_images": 20}
+    assert model["cost"] == {"parameters": count, "training_images": 100}
     lines = read_table(job.output.history)
     assert [float(line["loss"]) for line in lines] == [line["loss"] for line in done.history]
 
