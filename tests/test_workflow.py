@@ -167,7 +167,7 @@ def test_new_denoiser_is_one_file_and_an_entry(project: Project):
     plugin = project.folder / "workflow/scripts/methods/mean.py"
     plugin.write_text(
         "from scipy.ndimage import uniform_filter\n"
-        'SETTINGS = {"properties": {"size": {"type": "integer"}}, "required": ["size"]}\n'
+        'SETTINGS = {"size": {"type": "integer"}}\n'
         "def denoise(noisy, noise, settings):\n"
         '    return uniform_filter(noisy, (1, settings["size"], settings["size"]))\n'
     )
@@ -185,7 +185,7 @@ def test_new_trained_denoiser_is_one_file_and_an_entry(project: Project):
     plugin = project.folder / "workflow/scripts/methods/straight.py"
     plugin.write_text(
         "from torch import nn\n"
-        'SETTINGS = {"properties": {"size": {"type": "integer"}}, "required": ["size"]}\n'
+        'SETTINGS = {"size": {"type": "integer"}}\n'
         'RECIPE = "supervised"\n'
         "def build_network(settings, noise):\n"
         '    return nn.Conv2d(1, 1, settings["size"], padding="same")\n'
@@ -203,7 +203,7 @@ def test_new_trained_denoiser_is_one_file_and_an_entry(project: Project):
 def test_new_distribution_is_one_file_and_an_entry(project: Project):
     folder = project.folder / "workflow/scripts/distributions"
     (folder / "uniform.py").write_text(
-        'SETTINGS = {"properties": {"width": {"type": "number"}}, "required": ["width"]}\n'
+        'SETTINGS = {"width": {"type": "number"}}\n'
         "def draw(image, rng, *, width):\n"
         "    return image + rng.uniform(-width, width, image.shape)\n"
     )
