@@ -17,7 +17,7 @@ from engine.plugins import declarations
 from methods import bilateral, bm3d
 from noise.models import clipped_mean, corrupt
 from noise.seeds import generator
-from score_images import scores
+from results.scores import scores
 from tune_method import at_the_end, tuned, validation_images
 
 GAUSSIAN = {"distribution": "gaussian", "factor": 0.1, "mean": 0, "std": 1}

@@ -21,7 +21,7 @@ from noise.seeds import generator
 from recipes.noise2noise import Noise2Noise
 from recipes.noise2void import Noise2Void, with_hidden_pixels
 from recipes.supervised import Supervised, flipped, rate_at, structural_similarity
-from score_images import scores
+from results.scores import scores
 from test_training import CPU, Gain, assert_equal, interrupted
 from train_denoiser import recipe_class
 from training.loop import train

@@ -12,9 +12,9 @@ PROJECT = Path(workflow.current_basedir).parents[1]
 sys.path.insert(0, str(PROJECT / "workflow" / "scripts"))
 from engine.configuration import configured, options_of
 from engine.digests import source_digests
-from engine.messages import RESUME
 from engine.locks import begin
 from engine.machine import package_versions, wants_gpu
+from engine.messages import RESUME
 from engine.methods import methods_of
 from files.atomic import forget
 
