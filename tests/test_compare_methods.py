@@ -1,7 +1,5 @@
 """The comparison of all methods: its tables and its figure."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,16 +8,7 @@ from matplotlib.text import Text
 
 import compare_methods
 import plot_compute
-from compare_methods import (
-    best,
-    cost_table,
-    digits,
-    lost_table,
-    settings_text,
-    ssim_notes,
-    ssim_table,
-    tuned_table,
-)
+from compare_methods import cost_table, lost_table, ssim_notes, ssim_table, tuned_table
 from plot_compute import MARKED, compute_figure, group_of, summary
 from results.reading import COSTS, read_methods, read_published, read_scores, read_tuned
 from test_results import DASH, DOTS, figure_of, job_of, texts_of
@@ -87,7 +76,6 @@ def test_comparison_has_a_line_for_each_method_that_was_run():
 @pytest.mark.parametrize(
     ("means", "caveats", "bold"),
     [
-        ({"a": 0.5, "b": 0.6}, [], {"b"}),
         ({"a": 0.60001, "b": 0.60004, "c": 0.59994}, [], {"a", "b"}),
         ({"a": 0.5, "b": 0.6, "s": 0.9}, ["s"], {"b", "s"}),
         ({"a": 0.5, "b": 0.6, "s": 0.55}, ["s"], {"b"}),
@@ -100,7 +88,7 @@ def test_comparison_has_a_line_for_each_method_that_was_run():
     ],
 )
 def test_bold_is_the_best_and_the_best_without_a_caveat(means, caveats, bold):
-    assert best(pd.Series(means, dtype=float), caveats) == bold
+    assert compare_methods.best(pd.Series(means, dtype=float), caveats) == bold
 
 
 def test_table_of_all_methods():
@@ -146,10 +134,8 @@ def test_notes_explain_bold_marks_and_the_published_poisson_noise():
 def test_costs_are_medians_over_the_noise_settings():
     everywhere = {noise: dict.fromkeys(["noisy", *LABELS], 0.5) for noise in NOISE}
     text = cost_table(table_of(everywhere), LABELS, USES)
-    assert list(text.columns) == [
-        *("Method", "Clean images", "Noise model", "Parameters", "Image passes"),
-        *("Training, s", "ms an image"),
-    ]
+    columns = ["Method", "Clean images", "Noise model", "Parameters", "Image passes"]
+    assert list(text) == [*columns, "Training, s", "ms an image"]
     rows = rows_of(text)
     assert rows["auto-encoder"] == ["yes", "no", "57,313 to 57,314", "1,280", "250", "0.250"]
     assert rows["U-Net"][:2] == ["no", "yes"]
@@ -168,26 +154,23 @@ def test_what_is_lost_without_clean_images():
 
 def test_numbers_have_about_three_digits():
     texts = ["0.0123", "1.50", "12.3", "99.9", "1,234", DASH]
-    assert [*map(digits, (0.01234, 1.5, 12.34, 99.9, 1234.5, np.nan))] == texts
+    assert [*map(compare_methods.digits, (0.01234, 1.5, 12.34, 99.9, 1234.5, np.nan))] == texts
 
 
 def test_tuned_settings_are_the_first_of_each_file(tmp_path):
-    path = tmp_path / "tuning" / "pois" / "median.json"
-    path.parent.mkdir(parents=True)
-    tried = [{"settings": {"size": 5}, "ssim": 0.6}, {"settings": {"size": 3}, "ssim": 0.5}]
-    path.write_text(json.dumps(tried))
-    tuned = read_tuned([str(path)])
+    path = tmp_path / "pois/median.json"
+    path.parent.mkdir()
+    path.write_text('[{"settings": {"size": 5}, "ssim": 0.6}, {"settings": {"size": 3}}]')
+    tuned = read_tuned([path])
     assert tuned == {("pois", "median"): {"size": 5}}
     text = tuned_table(tuned, NOISE, LABELS)
-    assert list(text.columns) == ["Method", *NOISE]
+    assert list(text) == ["Method", *NOISE]
     assert rows_of(text) == {"median": [DASH, "size 5", DASH]}
     assert tuned_table({}, NOISE, LABELS).empty
-
-
-def test_settings_in_short():
-    assert settings_text({"sigma": 1.5, "size": 3}) == "sigma 1.5, size 3"
-    assert settings_text({"weight": 0.30000000000000004, "mode": "soft"}) == "weight 0.3, mode soft"
-    assert settings_text({}) == settings_text(None) == DASH
+    several = {"sigma": 1.5, "size": 3, "weight": 0.30000000000000004, "mode": "soft"}
+    text = compare_methods.settings_text
+    assert text(several) == "sigma 1.5, size 3, weight 0.3, mode soft"
+    assert text({}) == text(None) == DASH
 
 
 @pytest.mark.parametrize("labels", [LABELS, {}])
@@ -201,31 +184,29 @@ def test_page_of_all_methods(tmp_path, monkeypatch, labels):
     if labels:
         paths["tuning"] = [tmp_path / "pois/snap.json"]
         paths["tuning"][0].parent.mkdir()
-        paths["tuning"][0].write_text(json.dumps([{"settings": {"size": 5}, "ssim": 0.6}]))
+        paths["tuning"][0].write_text('[{"settings": {"size": 5}, "ssim": 0.6}]')
     paths["published"] = tmp_path / "published.yaml"
     paths["published"].write_text(yaml.safe_dump(PUBLISHED))
     outputs = {name: tmp_path / f"out.{name}" for name in ("md", "html", "csv", "scores")}
     params = {"dataset": "phantom", "rendered": True, "image_size": 32, "noise": NOISE}
-    params |= {"labels": labels, "caveats": CAVEATS}
-    params["uses"] = {name: USES[name] for name in labels}
+    params |= {"labels": labels, "caveats": CAVEATS, "uses": USES}
     compare_methods.main(job_of(input=paths, output=outputs, params=params))
     text = (tmp_path / "out.md").read_text()
     assert text.startswith("# All methods: digital phantom (phantom)\n")
     headings = [line[3:] for line in text.splitlines() if line.startswith("## ")]
     others = ["Cost and what each method uses", "Lost without clean images", "Tuned settings"]
     assert headings == ["SSIM", *(others if labels else [])]
-    assert "over 3 test images" in text
-    assert "*published auto" in text
-    assert "The images are a digital phantom: this says nothing about patients." in text
+    warning = "The images are a digital phantom: this says nothing about patients."
+    for part in ("over 3 test images", "*published auto", warning):
+        assert part in text
     assert text.count(" snapped † ") == (3 if labels else 0)  # SSIM, cost, tuned
     assert text.count("- † snapped: ") == (1 if labels else 0)
     assert ("**0.9500**" in text) == bool(labels)
     assert ("<strong>0.9500</strong>" in (tmp_path / "out.html").read_text()) == bool(labels)
-    lines = read_scores([tmp_path / "out.scores"])
-    assert len(lines) == 3 * len(paths["scores"])
+    assert len(read_scores([outputs["scores"]])) == 3 * len(paths["scores"])
     assert set(read_methods(outputs["csv"])["method"]) == {"noisy", *labels}
-    inputs = {"methods": outputs["csv"]}
-    assert figure_of(plot_compute, tmp_path, monkeypatch, input=inputs, params=params)
+    parts = {"input": {"methods": outputs["csv"]}, "params": params}
+    assert figure_of(plot_compute, tmp_path, monkeypatch, **parts)
 
 
 def test_figure_compares_over_the_settings_that_most_methods_have():
@@ -236,9 +217,7 @@ def test_figure_compares_over_the_settings_that_most_methods_have():
     assert methods.loc["median", "milliseconds"] == pytest.approx(0.2)
     mean = "Mean over the noise settings gauss, pois."
     assert note == f"{mean} Left out, since they lack some of these: snapped."
-
-
-def test_figure_is_of_the_commonest_settings_where_no_setting_has_most_methods():
+    # The commonest settings, where no setting has most methods.
     ssim = {"gauss": ["autoencoder", "unet"], "pois": ["median"], "dots": ["snap"]}
     table = table_of({name: dict.fromkeys(["noisy", *some], 0.5) for name, some in ssim.items()})
     methods, note = summary(table, USES, CAVEATS)
@@ -273,8 +252,7 @@ def test_figure_marks_methods_with_a_caveat_and_explains_it(tmp_path, monkeypatc
     assert legend[-2:] == ["with a caveat (†)", "best at this cost or less, without †"]
     assert " ".join(figure.get_supxlabel().split()) == (
         "Digital phantom (mine). Mean over the noise settings pois. The images are a digital "
-        "phantom: this says nothing about patients. † snapped: knows the grey values. Real images "
-        "have others."
+        "phantom: this says nothing about patients. † snapped: " + CAVEATS["snap"]
     )
     run = figure.axes[0]
     assert run.lines[0].get_ydata().max() == pytest.approx(0.71)  # not that of snapped
@@ -286,7 +264,7 @@ def test_labels_of_the_figure_do_not_cover_each_other():
     methods = pd.DataFrame(
         {
             "label": [f"a method, number {number}" for number in range(20)],
-            "group": [list(plot_compute.STYLES)[number % 4] for number in range(20)],
+            "group": [*plot_compute.STYLES] * 5,
             "ssim": rng.uniform(0.6, 0.8, 20),
             "milliseconds": 10 ** rng.uniform(0, 1.5, 20),
             "training_seconds": np.nan,
