@@ -8,7 +8,7 @@ import pandas as pd
 from engine.job import Snakemake, run
 from results import reading, wording
 from results.pages import html, markdown, write_texts
-from results.reading import COSTS, Noise, Published, published_rows
+from results.reading import COSTS, Noise, Published, published_rows, ssim_by_noise
 from results.wording import CLEAN, MARK, MISSING, MODEL, Texts, marked
 
 Uses = Mapping[str, Sequence[str]]  # by method: `CLEAN`, `MODEL`, both or nothing
@@ -46,14 +46,6 @@ def best(means: pd.Series, caveats: Collection[str]) -> set[str]:
     rounded = means.dropna().map(lambda mean: float(f"{mean:.4f}"))
     groups = (rounded, rounded.drop(list(caveats), errors="ignore"))
     return {method for group in groups for method in group.index[group == group.max()]}
-
-
-def ssim_by_noise(
-    table: pd.DataFrame, methods: Sequence[str], noise: Iterable[str]
-) -> pd.DataFrame:
-    """Return the mean SSIM: a row a method, a column a noise setting; NaN where it was not run."""
-    means = table.pivot(index="method", columns="noise", values="ssim")
-    return means.reindex(index=methods, columns=list(noise))
 
 
 def ssim_table(

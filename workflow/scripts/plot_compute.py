@@ -15,7 +15,7 @@ from matplotlib.transforms import Bbox
 
 from engine.job import Snakemake, run
 from files.atomic import replacing
-from results.reading import read_methods
+from results.reading import read_methods, ssim_by_noise
 from results.wording import CLEAN, MARK, PHANTOM_WARNING, caveats_in_words, images_of
 
 MARKED = f"with a caveat ({MARK})"
@@ -35,13 +35,7 @@ NEAR, FAR = 7, 60  # points between a marker and its label
 
 
 def group_of(trained: bool, uses: Sequence[str], has_caveat: bool) -> str:
-    """Return what kind of method it is, one of `STYLES`.
-
-    Args:
-        trained: Whether it is trained.
-        uses: What it uses; see `compare_methods.cost_table`.
-        has_caveat: Whether it has a caveat.
-    """
+    """Return what kind of method it is, one of `STYLES`."""
     if has_caveat:
         return MARKED
     if not trained:
@@ -57,18 +51,15 @@ def summary(
     Means compare only over the same noise settings. These are the settings that more than half
     of the methods have; a method that lacks one of them is left out.
 
-    Args:
-        table: What `compare_methods.comparison` returns.
-        uses: What each method uses.
-        caveats: The methods that have a caveat.
+    Takes what `compare_methods.comparison` returns, what each method uses, and the methods that
+    have a caveat.
 
     Returns:
         Columns `label`, `ssim`, `milliseconds`, `training_seconds`, `group`, a row a method; and
         the sentences that say what was averaged and which methods are left out.
     """
     methods = table[table["method"] != "noisy"]
-    ssim = methods.pivot(index="method", columns="noise", values="ssim")
-    ssim = ssim.reindex(index=methods["method"].unique(), columns=table["noise"].unique())
+    ssim = ssim_by_noise(methods, methods["method"].unique(), table["noise"].unique())
     share = ssim.notna().mean()
     common = ssim.columns[share > min(0.5, share.max() - 1e-9)] if len(ssim) else ssim.columns
     complete = ssim.index[ssim[common].notna().all(axis=1)]
@@ -112,9 +103,8 @@ def compute_figure(methods: pd.DataFrame, note: str) -> Figure:
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("mean SSIM (higher is better)")
     handles["best at this cost or less" + f", without {MARK}" * (MARKED in handles)] = line
-    figure.legend(
-        handles.values(), handles, loc="outside upper center", ncols=len(handles), frameon=False
-    )
+    where = {"loc": "outside upper center", "ncols": len(handles), "frameon": False}
+    figure.legend(handles.values(), handles, **where)
     figure.supxlabel(fill(note, 170), fontsize=8.5, color="0.35")
     figure.draw_without_rendering()  # labels are placed by what is then in their way
     figure.set_layout_engine("none")
@@ -161,21 +151,20 @@ def place_labels(axis: Axes, points: pd.DataFrame, cost: str) -> None:
 
 def offsets(width: float, height: float) -> list[tuple[float, float]]:
     """Return where the middle of a label of this half width and height may lie, nearest first."""
-    found = []
-    for gap in np.arange(NEAR, FAR, 4.0):
-        for angle in np.deg2rad([0, 180, 90, 270, 30, 150, 330, 210, 60, 120, 300, 240]):
-            found.append((np.cos(angle) * (width + gap), np.sin(angle) * (height + gap)))
-    return found
+    angles = np.deg2rad([0, 180, 90, 270, 30, 150, 330, 210, 60, 120, 300, 240])
+    return [
+        (np.cos(angle) * (width + gap), np.sin(angle) * (height + gap))
+        for gap in np.arange(NEAR, FAR, 4.0)
+        for angle in angles
+    ]
 
 
 def main(snakemake: Snakemake) -> None:
-    params = snakemake.params
-    table = read_methods(snakemake.input.methods)
+    params, table = snakemake.params, read_methods(snakemake.input.methods)
     methods, averaged = summary(table, params.uses, params.caveats)
     images = images_of(params.dataset, params.rendered)
     notes = [f"{images[0].upper()}{images[1:]}. {averaged}"]
-    if params.rendered:
-        notes.append(PHANTOM_WARNING)
+    notes += [PHANTOM_WARNING] * params.rendered
     notes += caveats_in_words(methods["label"], params.caveats)
     figure = compute_figure(methods, " ".join(notes))
     with replacing(snakemake.output.figure) as path:

@@ -57,3 +57,11 @@ def read_published(path: str | None, image_size: int) -> Published | None:
 def published_rows(noise: Mapping[str, Noise], published: Published) -> dict[str, Published]:
     """Return the published row of each noise setting that has one, by id."""
     return {name: row for name in noise for row in published["rows"] if row["noise"] == noise[name]}
+
+
+def ssim_by_noise(
+    table: pd.DataFrame, methods: Iterable[str], noise: Iterable[str]
+) -> pd.DataFrame:
+    """Return the mean SSIM: a row a method, a column a noise setting; NaN where it was not run."""
+    means = table.pivot(index="method", columns="noise", values="ssim")
+    return means.reindex(index=list(methods), columns=list(noise))
