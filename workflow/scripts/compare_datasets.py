@@ -179,24 +179,19 @@ def main(snakemake: Snakemake) -> None:
     decimals = ["+.3f" if column.startswith("difference") else ".3f" for column in table]
     similar = pd.DataFrame({"phantom": summary(phantom), "real": summary(real)})
     curves = statistics(phantom), statistics(real)
-    page = (
-        Path(inputs.template)
-        .read_text(encoding="utf-8")
-        .format(
-            phantom_count=len(phantom),
-            real_count=len(real),
-            first_test=params.first_test + 1,
-            test_count=len(test),
-            noisy_margin=MARGIN["noisy"],
-            median_margin=MARGIN["median"],
-            noisy_worst=f"{table['difference noisy'].abs().max():.3f}",
-            median_worst=f"{table['difference median'].abs().max():.3f}",
-            hardness=table.rename_axis("noise").to_markdown(floatfmt=["", *decimals]),
-            summary=similar.rename_axis("mean over the images").to_markdown(floatfmt=".4f"),
-            remarks=remarks(*curves),
-            statistics=Path(outputs.statistics).name,
-            subjects=Path(outputs.subjects).name,
-        )
+    template = Path(inputs.template).read_text(encoding="utf-8")
+    page = template.format(
+        phantom_count=len(phantom),
+        real_count=len(real),
+        first_test=params.first_test + 1,
+        test_count=len(test),
+        **{f"{method}_margin": margin for method, margin in MARGIN.items()},
+        **{f"{m}_worst": f"{table[f'difference {m}'].abs().max():.3f}" for m in MARGIN},
+        hardness=table.rename_axis("noise").to_markdown(floatfmt=["", *decimals]),
+        summary=similar.rename_axis("mean over the images").to_markdown(floatfmt=".4f"),
+        remarks=remarks(*curves),
+        statistics=Path(outputs.statistics).name,
+        subjects=Path(outputs.subjects).name,
     )
     with replacing(outputs.statistics) as path:
         statistics_figure(*curves).savefig(path, dpi=90)

@@ -19,11 +19,7 @@ def comparison(
 ) -> pd.DataFrame:
     """Return one line for each noise setting and method that was scored, `noisy` first.
 
-    Args:
-        scores: What `read_scores` returns.
-        costs: What `read_costs` returns.
-        noise: The ids of the noise settings, in order.
-        labels: What each method is called, in order.
+    Takes what `read_scores` and `read_costs` return; see `ssim_table` for the other arguments.
 
     Returns:
         Columns `noise`, `method`, `label`, mean `ssim`, mean `psnr` (dB) and `COSTS`.
@@ -39,9 +35,7 @@ def comparison(
 def best(means: pd.Series, caveats: Collection[str]) -> set[str]:
     """Return the methods with the highest mean, and the highest of those without a caveat.
 
-    Args:
-        means: Mean SSIM by method; NaN where a method was not run. Compared to four decimals.
-        caveats: The methods that have a caveat.
+    The means are NaN where a method was not run, and are compared to four decimals.
     """
     rounded = means.dropna().map(lambda mean: float(f"{mean:.4f}"))
     groups = (rounded, rounded.drop(list(caveats), errors="ignore"))

@@ -31,6 +31,9 @@ PANELS = {
     "milliseconds": ("to run", "milliseconds an image"),
     "training_seconds": ("to train", "seconds for a noise setting (processor time on a CPU)"),
 }
+LABEL = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": 8.5}
+LINE = {"arrowstyle": "-", "color": "0.6", "shrinkA": 0, "shrinkB": 4}  # from a label to its point
+HALO = [withStroke(linewidth=3, foreground="white")]
 NEAR, FAR = 7, 60  # points between a marker and its label
 
 
@@ -49,10 +52,8 @@ def summary(
     """Return the mean SSIM and the median costs of each method, and what these are means over.
 
     Means compare only over the same noise settings. These are the settings that more than half
-    of the methods have; a method that lacks one of them is left out.
-
-    Takes what `compare_methods.comparison` returns, what each method uses, and the methods that
-    have a caveat.
+    of the methods have; a method that lacks one of them is left out. The table is what
+    `compare_methods.comparison` returns.
 
     Returns:
         Columns `label`, `ssim`, `milliseconds`, `training_seconds`, `group`, a row a method; and
@@ -121,18 +122,9 @@ def place_labels(axis: Axes, points: pd.DataFrame, cost: str) -> None:
     corners = axis.transData.transform(points[[cost, "ssim"]].to_numpy(float)) - size / 2
     taken = [Bbox.from_bounds(x, y, size, size) for x, y in corners]
     for point in points.itertuples():
-        text = axis.annotate(
-            point.label,
-            (getattr(point, cost), point.ssim),
-            xytext=(0, 0),
-            textcoords="offset points",
-            ha="center",
-            va="center",
-            fontsize=8.5,
-            color=STYLES[point.group][0],
-            arrowprops={"arrowstyle": "-", "color": "0.6", "shrinkA": 0, "shrinkB": 4},
-            path_effects=[withStroke(linewidth=3, foreground="white")],
-        )
+        place = getattr(point, cost), point.ssim
+        text = axis.annotate(point.label, place, (0, 0), arrowprops=LINE, **LABEL)
+        text.set(color=STYLES[point.group][0], path_effects=HALO)
         text.update_positions(renderer)
         box = Text.get_window_extent(text, renderer)  # an annotation's own adds its line
         places = offsets(box.width / 2 / pixels, box.height / 2 / pixels)
@@ -164,7 +156,8 @@ def main(snakemake: Snakemake) -> None:
     methods, averaged = summary(table, params.uses, params.caveats)
     images = images_of(params.dataset, params.rendered)
     notes = [f"{images[0].upper()}{images[1:]}. {averaged}"]
-    notes += [PHANTOM_WARNING] * params.rendered
+    if params.rendered:
+        notes.append(PHANTOM_WARNING)
     notes += caveats_in_words(methods["label"], params.caveats)
     figure = compute_figure(methods, " ".join(notes))
     with replacing(snakemake.output.figure) as path:
