@@ -5,27 +5,21 @@ import subprocess
 import sys
 from html import escape
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from matplotlib.figure import Figure
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from snakemake.iocontainers import Namedlist
 
 import compare_datasets
 import make_table
 import plot_examples
 import plot_training
 import score_images
-from compare_datasets import (
-    local_variance,
-    montage_of,
-    power_spectrum,
-    remarks,
-    statistics,
-    statistics_figure,
-)
+from compare_datasets import local_variance, montage_of, power_spectrum, remarks, statistics
 from engine import digests
 from engine.messages import InputError
 from make_table import mean_table, notes, published_form, with_published
@@ -43,36 +37,46 @@ DASH = "\N{EN DASH}"
 IMAGES = generator(1, "images").random((3, 20, 24))
 
 
-def job_of(**parts: dict) -> SimpleNamespace:
+def job_of(**parts: dict) -> Namedlist:
     """What Snakemake hands to a script, as far as it is needed."""
-    return SimpleNamespace(**{name: SimpleNamespace(**part) for name, part in parts.items()})
+    return Namedlist(fromdict={name: Namedlist(fromdict=part) for name, part in parts.items()})
+
+
+def figure_of(script, folder: Path, monkeypatch, **parts: dict) -> Figure:
+    """The figure that a script saves."""
+    saved, save = [], Figure.savefig
+
+    def noted(figure, *args, **options):
+        saved.append(figure)
+        save(figure, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", noted)
+    script.main(job_of(output={"figure": folder / "figure.png"}, **parts))
+    assert (folder / "figure.png").stat().st_size > 10_000
+    (figure,) = saved
+    return figure
+
+
+def texts_of(texts) -> list[str]:
+    return [text.get_text() for text in texts]
 
 
 def test_scores_are_scikit_images_with_a_data_range_of_one():
     noisy = np.clip(IMAGES + 0.1, 0, 1)
-    table = scores(IMAGES, noisy)
-    expected = [
-        structural_similarity(a, b, data_range=1) for a, b in zip(IMAGES, noisy, strict=True)
-    ]
-    np.testing.assert_array_equal(table["ssim"], expected)
-    expected = [
-        peak_signal_noise_ratio(a, b, data_range=1) for a, b in zip(IMAGES, noisy, strict=True)
-    ]
-    np.testing.assert_array_equal(table["psnr"], expected)
-    mse = ((IMAGES[0] - noisy[0]) ** 2).mean()
-    assert table["psnr"][0] == pytest.approx(-10 * np.log10(mse))
-    same = scores(IMAGES, IMAGES)
-    assert same["ssim"].tolist() == [1, 1, 1]
-    assert same["psnr"].tolist() == [np.inf] * 3
+    for name, measure in (("ssim", structural_similarity), ("psnr", peak_signal_noise_ratio)):
+        expected = [measure(a, b, data_range=1) for a, b in zip(IMAGES, noisy, strict=True)]
+        np.testing.assert_array_equal(scores(IMAGES, noisy)[name], expected)
+        assert scores(IMAGES, IMAGES)[name].tolist() == [1 if name == "ssim" else np.inf] * 3
+    mse = ((IMAGES - noisy) ** 2).mean((1, 2))
+    np.testing.assert_allclose(scores(IMAGES, noisy)["psnr"], -10 * np.log10(mse))
 
 
 def test_scores_refuse_what_would_give_a_silent_wrong_number():
     bad = IMAGES.copy()
     bad[1, 0, 0] = np.nan
-    with pytest.raises(InputError, match=r"number \[1\]"):
-        scores(IMAGES, bad)
-    with pytest.raises(InputError, match="shapes differ"):
-        scores(IMAGES, IMAGES[:, :, 1:])
+    for images, message in ((bad, r"number \[1\]"), (IMAGES[:, :, 1:], "shapes differ")):
+        with pytest.raises(InputError, match=message):
+            scores(IMAGES, images)
 
 
 def test_scoring_does_not_import_statistics():
@@ -83,103 +87,78 @@ def test_scoring_does_not_import_statistics():
     assert subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, check=False).returncode == 0
 
 
+def test_each_score_has_the_name_of_its_image(tmp_path):
+    """A noise setting may be called 0.30, and a method or an image NA."""
+    paths = {name: tmp_path / f"{name}.npy" for name in ("clean", "images")}
+    np.save(paths["clean"], IMAGES)
+    np.save(paths["images"], IMAGES**2)
+    paths["split"] = tmp_path / "split.csv"
+    paths["split"].write_text("id,part\n1,train\nNA,test\n3,test\n007,test\n")
+    output, wildcards = {"scores": tmp_path / "scores.csv"}, {"noise": "0.30", "method": "NA"}
+    score_images.main(job_of(input=paths, output=output, wildcards=wildcards))
+    found = read_scores(output.values())
+    names = [["0.30", "NA", name] for name in ("NA", "3", "007")]
+    assert found[["noise", "method", "image"]].to_numpy().tolist() == names
+    for name, values in scores(IMAGES, IMAGES**2).items():
+        np.testing.assert_array_equal(found[name], values)
+    header = "noise,method,parameters,training_images,training_seconds,milliseconds\n"
+    (tmp_path / "costs.csv").write_text(header + "0.30,NA,,,,2\n")
+    costs = read_costs([tmp_path / "costs.csv"]).iloc[0].tolist()
+    assert costs == ["0.30", "NA", *[pytest.approx(np.nan, nan_ok=True)] * 3, 2]
+
+
 NOISE = {
     "first": {"distribution": "gaussian", "factor": 0.1, "mean": 0, "std": 1},
     "second": {"distribution": "poisson", "factor": 0.2, "lambda": 1},
 }
+ROW = {
+    "noise": NOISE["first"],
+    "readme": {"noisy": 0.4, "autoencoder": 0.9},
+    "notebook": {"noisy": 0.40004, "autoencoder": 0.9001},
+}
 PUBLISHED = {
     "source": "somewhere",
+    "image_size": 64,
     "training": {"steps": 100, "batch": 10},
     "tolerance": {"noisy": {"within": 0.002}, "autoencoder": {"below": 0.02}},
-    "rows": [
-        {
-            "noise": NOISE["first"],
-            "readme": {"noisy": 0.4, "autoencoder": 0.9},
-            "notebook": {"noisy": 0.40004, "autoencoder": 0.9001},
-        }
-    ],
+    "rows": [ROW],
 }
 LABELS = {"autoencoder": "auto-encoder"}
 DOTS = {"distribution": "salt_pepper", "share": 0.1}
 
 
-def table_of(noisy: float, autoencoder: float, steps: int = 100) -> tuple[pd.DataFrame, dict]:
-    rows = [
-        {"noise": name, "method": method, "image": "1", "ssim": value, "psnr": 1.0}
-        for name in NOISE
-        for method, value in (("noisy", noisy), ("autoencoder", autoencoder))
-    ]
+@pytest.mark.parametrize(
+    ("steps", "noisy", "autoencoder"),
+    [
+        (100, "0.4010 (0.4000, +0.0010 ✓)", "0.8850 (0.9000, -0.0151 ✓)"),
+        (100, "0.3979 (0.4000, -0.0021 ✗)", "0.8799 (0.9000, -0.0202 ✗)"),
+        (100, "0.4000 (0.4000, -0.0000 ✓)", "0.9999 (0.9000, +0.0998 ✓)"),
+        (10, "0.4010 (0.4000, +0.0010 ✓)", "0.8850 (0.9000, -0.0151)"),  # trained less: not judged
+    ],
+)
+def test_table_compares_with_what_was_published_for_the_same_noise(steps, noisy, autoencoder):
+    ours = {"noisy": noisy[:6], "autoencoder": autoencoder[:6]}
+    lines = [(name, method, float(text)) for name in NOISE for method, text in ours.items()]
+    scores = pd.DataFrame(lines, columns=["noise", "method", "ssim"])
     budgets = {"autoencoder": {name: {"steps": steps, "batch": 10} for name in NOISE}}
-    table = mean_table(pd.DataFrame(rows), NOISE)
-    return with_published(table, NOISE, PUBLISHED, budgets), budgets
-
-
-def lines_of(table: pd.DataFrame, budgets: dict) -> str:
-    return "\n".join(notes(table, LABELS, budgets, PUBLISHED))
-
-
-def test_each_score_has_the_name_of_its_image(tmp_path):
-    np.save(tmp_path / "clean.npy", IMAGES)
-    np.save(tmp_path / "images.npy", IMAGES**2)
-    split = [("1", "train"), *((name, "test") for name in ("NA", "3", "007"))]
-    pd.DataFrame(split, columns=["id", "part"]).to_csv(tmp_path / "split.csv", index=False)
-    score_images.main(
-        job_of(
-            input={name: tmp_path / f"{name}.npy" for name in ("clean", "images")}
-            | {"split": tmp_path / "split.csv"},
-            output={"scores": tmp_path / "scores.csv"},
-            wildcards={"noise": "loud", "method": "NA"},
-        )
-    )
-    found = read_scores([tmp_path / "scores.csv"])
-    assert found[["noise", "method"]].drop_duplicates().to_numpy().tolist() == [["loud", "NA"]]
-    assert found["image"].tolist() == ["NA", "3", "007"]
-    for name, values in scores(IMAGES, IMAGES**2).items():
-        np.testing.assert_array_equal(found[name], values)
-
-
-def test_table_compares_with_what_was_published_for_the_same_noise():
-    table, budgets = table_of(0.4010, 0.8850)
-    text = published_form(table, NOISE, LABELS)
-    assert list(text.columns) == [
-        "Noise factor",
-        "Noise distribution",
-        "SSIM noisy",
-        "SSIM auto-encoder",
+    table = with_published(mean_table(scores, NOISE), NOISE, PUBLISHED, budgets)
+    assert list(published_form(table, NOISE, LABELS).to_dict("list").items()) == [
+        ("Noise factor", ["0.1", "0.2"]),
+        ("Noise distribution", ["Gaussian (mean 0, std 1)", "Poisson (lambda 1)"]),
+        ("SSIM noisy", [noisy, ours["noisy"]]),
+        ("SSIM auto-encoder", [autoencoder, ours["autoencoder"]]),
     ]
-    assert text.iloc[0].tolist() == [
-        "0.1",
-        "Gaussian (mean 0, std 1)",
-        "0.4010 (0.4000, +0.0010 ✓)",
-        "0.8850 (0.9000, -0.0151 ✓)",
-    ]
-    assert text.iloc[1].tolist() == ["0.2", "Poisson (lambda 1)", "0.4010", "0.8850"]
-    assert "SSIM noisy: agrees in 1 of 1 rows (within 0.002)." in lines_of(table, budgets)
-    assert "100 steps of 10 images, as published" in lines_of(table, budgets)
-
-
-def test_table_says_where_it_disagrees():
-    table, budgets = table_of(0.3979, 0.8799)
-    assert published_form(table, NOISE, LABELS).iloc[0].tolist()[2:] == [
-        "0.3979 (0.4000, -0.0021 ✗)",
-        "0.8799 (0.9000, -0.0202 ✗)",
-    ]
-    assert "SSIM noisy: agrees in 0 of 1 rows" in lines_of(table, budgets)
-    better, _ = table_of(0.4000, 0.9999)
-    assert published_form(better, NOISE, LABELS).iloc[0, 3] == "0.9999 (0.9000, +0.0998 ✓)"
-
-
-def test_autoencoder_is_not_judged_at_a_reduced_budget():
-    table, budgets = table_of(0.4010, 0.8850, steps=10)
-    assert published_form(table, NOISE, LABELS).iloc[0, 3] == "0.8850 (0.9000, -0.0151)"
-    assert "auto-encoder: not judged" in lines_of(table, budgets)
-    assert "10 steps of 10 images, 10.0% of the published budget" in lines_of(table, budgets)
+    said = "\n".join(notes(table, LABELS, budgets, PUBLISHED))
+    assert f"SSIM noisy: agrees in {noisy.count('✓')} of 1 rows (within 0.002)." in said
+    assert ("auto-encoder: not judged" in said) == (steps < 100)
+    share = "10.0% of the published budget" if steps < 100 else "as published"
+    assert f"{steps} steps of 10 images, {share}" in said
 
 
 def test_published_form_has_a_dash_where_a_method_was_not_run():
     lines = [("first", "noisy", 0.4), ("second", "noisy", 0.3), ("second", "snap", 0.95)]
     scores = pd.DataFrame(lines, columns=["noise", "method", "ssim"])
-    row = {"noise": NOISE["first"], "readme": {"snap": 1}, "notebook": {"snap": 1}}
+    row = ROW | {"readme": {"snap": 1}, "notebook": {"snap": 1}}
     published = PUBLISHED | {"tolerance": {"snap": {"within": 0.1}}, "rows": [row]}
     table = with_published(mean_table(scores, NOISE), NOISE, published, {})
     assert "agrees_snap" not in table
@@ -195,22 +174,12 @@ def test_files_of_the_table_say_the_same(tmp_path, rendered):
     lines = [(n, m, i, 0.41, 1.0) for n in NOISE for m in ("noisy", "autoencoder") for i in "ab"]
     scores = pd.DataFrame(lines, columns=["noise", "method", "image", "ssim", "psnr"])
     scores.to_csv(tmp_path / "scores.csv", index=False)
-    published = PUBLISHED | {"image_size": 64}
-    (tmp_path / "published.yaml").write_text(yaml.safe_dump(published, sort_keys=False))
+    (tmp_path / "published.yaml").write_text(yaml.safe_dump(PUBLISHED, sort_keys=False))
     paths = {name: tmp_path / f"table.{name}" for name in ("md", "html", "csv")}
-    budget = {"steps": 50, "batch": 10}
-    params = {
-        "dataset": "mine",
-        "rendered": rendered,
-        "image_size": 64,
-        "noise": NOISE,
-        "labels": {"autoencoder": "a <b> | *c*"},
-        "budgets": {"autoencoder": {"first": budget, "second": budget}},
-    }
-    inputs = {
-        "scores": [tmp_path / "scores.csv"],
-        "get": {"published": tmp_path / "published.yaml"}.get,
-    }
+    inputs = {"scores": [tmp_path / "scores.csv"], "published": tmp_path / "published.yaml"}
+    params = {"dataset": "mine", "rendered": rendered, "image_size": 64, "noise": NOISE}
+    params["labels"] = {"autoencoder": "a <b> | *c*"}
+    params["budgets"] = {"autoencoder": {name: {"steps": 50, "batch": 10} for name in NOISE}}
     make_table.main(job_of(input=inputs, output=paths, params=params))
     kind = "digital phantom" if rendered else "real images"
     assert paths["md"].read_text().startswith(f"# Denoising radiographs: {kind} (mine)\n\n| ")
@@ -231,69 +200,39 @@ def test_files_of_the_table_say_the_same(tmp_path, rendered):
 
 
 def test_examples_are_always_the_same_few():
-    assert fixed_examples(80) == [0, 26, 53, 79]
-    assert fixed_examples(1) == [0]
-    assert fixed_examples(2) == [0, 1]
-
-
-def test_names_survive_reading(tmp_path):
-    """A noise setting may be called 0.3, and a method NA."""
-    scores, costs = tmp_path / "scores.csv", tmp_path / "costs.csv"
-    scores.write_text("noise,method,image,ssim,psnr\n0.30,NA,007,0.5,20\n")
-    costs.write_text(
-        "noise,method,parameters,training_images,training_seconds,milliseconds\n0.30,NA,,,,2\n"
-    )
-    line = read_scores([scores, scores]).iloc[1]
-    assert line[["noise", "method", "image"]].tolist() == ["0.30", "NA", "007"]
-    line = read_costs([costs]).iloc[0]
-    assert line[["noise", "method"]].tolist() == ["0.30", "NA"]
-    assert np.isnan(line["parameters"])
-    assert line["milliseconds"] == 2
+    assert [fixed_examples(count) for count in (80, 1, 2)] == [[0, 26, 53, 79], [0], [0, 1]]
 
 
 LITERAL = [
-    "b*",
-    "<c>",
-    "*",
-    "d|e",
-    "_f_",
-    "__g__",
-    "h_1_2",
-    "[i](j)",
-    "&lt;",
-    "A & B",
-    "k\\",
-    "`l`",
+    *("b*", "<c>", "*", "d|e", "_f_", "__g__", "h_1_2"),
+    *("[i](j)", "&lt;", "A & B", "k\\", "`l`"),
 ]
 
 
-def test_pages_mark_whole_cells_and_escape_the_rest():
+def test_pages_are_complete_mark_whole_cells_and_escape_the_rest():
     cells = ["*a*", "**1**", "*b*c*", DASH, *LITERAL]
     table = pd.DataFrame({"Method": cells, "<x> *y*": cells})
     page = markdown("Title <t> *u*", "Part <p>", table, ["line <v> *w*"])
     assert page.startswith("# Title \\<t> \\*u\\*\n\n## Part \\<p>\n\n|")
     assert page.endswith("|\n\n- line \\<v> \\*w\\*\n")
     assert "h_1_2 |" in page  # names of noise settings are to be read in the Markdown as well
-    shown = re.findall("<td.*?>(.*)</td>", html(page))
-    assert ">&lt;x&gt; *y*</th>" in html(page)
+    text = html(page)
+    shown = re.findall("<td.*?>(.*)</td>", text)
     marked_up = ["<em>a</em>", "<strong>1</strong>", "<em>b*c</em>", DASH]
     assert shown[::2] == shown[1::2] == marked_up + [escape(cell, quote=False) for cell in LITERAL]
-
-
-def test_page_in_html_is_complete():
-    text = html(markdown("Title <t>", "Part", pd.DataFrame({"<x>": ["y"]}), ["line"]))
     assert text.startswith('<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8">')
+    title = "Title &lt;t&gt; *u*"
+    parts = [f"<title>{title}</title>", f"<h1>{title}</h1>", "<h2>Part &lt;p&gt;</h2>"]
+    parts += ['<th style="text-align:right">&lt;x&gt; *y*</th>', "<li>line &lt;v&gt; *w*</li>"]
+    assert sorted([*parts, "</html>"], key=text.index) == [*parts, "</html>"]
     assert "<b>" not in html("# Title\n\n- <b>c</b>")
-    parts = ["<title>Title &lt;t&gt;</title>", "<h1>Title &lt;t&gt;</h1>", "<h2>Part</h2>"]
-    parts += ['<th style="text-align:right">&lt;x&gt;</th>', "<li>line</li>", "</html>"]
-    assert sorted(parts, key=text.index) == parts
 
 
 def test_images_and_noise_in_words():
-    mean = "Mean structural similarity (SSIM) over 80 test images; higher is better."
-    warning = "The images are a digital phantom: this says nothing about patients."
-    assert about_scores(80, rendered=False) == [mean]
-    assert about_scores(80, rendered=True) == [mean, warning]
+    about = ["Mean structural similarity (SSIM) over 80 test images; higher is better."]
+    assert about_scores(80, rendered=False) == about
+    about.append("The images are a digital phantom: this says nothing about patients.")
+    assert about_scores(80, rendered=True) == about
     assert images_of("mine", rendered=False) == "real images (mine)"
     assert images_of("small", rendered=True) == "digital phantom (small)"
     assert noise_in_words(NOISE["second"]) == "Poisson (lambda 1)"
@@ -317,48 +256,26 @@ CANDIDATES = {"autoencoder": "auto-encoder", "unet": "U-Net", "median": "median"
 
 def test_examples_show_the_published_methods_and_the_best():
     means = {"autoencoder": 0.8, "unet": 0.9, "median": 0.7, "tv": 0.6}
-    assert list(chosen_methods(EXAMPLES, CANDIDATES, means).items()) == [
-        *EXAMPLES.items(),
-        ("unet", "best here: U-Net"),
-    ]
+    chosen = chosen_methods(EXAMPLES, CANDIDATES, means)
+    assert list(chosen.items()) == [*EXAMPLES.items(), ("unet", "best here: U-Net")]
     assert chosen_methods(EXAMPLES, CANDIDATES, means | {"median": 0.95}) == EXAMPLES
     assert chosen_methods(EXAMPLES, {"median": "median"}, means) == {"median": "median"}
     assert chosen_methods(EXAMPLES, {}, {}) == {}
 
 
 def test_figure_of_examples_has_the_images_and_scores_of_the_best(tmp_path, monkeypatch):
-    methods = ["noisy", *CANDIDATES]
-    images = {name: np.full((3, 8, 8), number / 5) for number, name in enumerate(methods)}
-    for name, ssim in zip(methods, (0.1, 0.5, 0.9, 0.6, 0.7), strict=True):
-        np.save(tmp_path / f"{name}.npy", images[name])
-        pd.DataFrame({"ssim": [ssim, ssim - 0.1, ssim]}).to_csv(tmp_path / f"{name}.csv")
-    np.save(tmp_path / "clean.npy", np.zeros((3, 8, 8)))
-    ids = pd.DataFrame({"id": ["1", "2", "3"], "part": "test"})
-    ids.to_csv(tmp_path / "split.csv", index=False)
-    figures = []
-    real = plot_examples.example_figure
-    monkeypatch.setattr(
-        plot_examples, "example_figure", lambda *a: figures.append(real(*a)) or figures[0]
-    )
-    inputs = {
-        "clean": tmp_path / "clean.npy",
-        "split": tmp_path / "split.csv",
-        "noisy": tmp_path / "noisy.npy",
-        "denoised": [tmp_path / f"{name}.npy" for name in CANDIDATES],
-        "scores": [tmp_path / f"{name}.csv" for name in methods],
-    }
-    params = {
-        "dataset": "phantom",
-        "rendered": True,
-        "noise": DOTS,
-        "labels": EXAMPLES,
-        "candidates": CANDIDATES,
-    }
-    plot_examples.main(
-        job_of(input=inputs, output={"figure": tmp_path / "examples.png"}, params=params)
-    )
-    assert (tmp_path / "examples.png").exists()
-    (figure,) = figures
+    ssim = {"noisy": 0.1, "autoencoder": 0.5, "unet": 0.9, "median": 0.6, "tv": 0.7}
+    for name, mean in ({"clean": 0} | ssim).items():
+        np.save(tmp_path / f"{name}.npy", np.full((3, 8, 8), mean))
+        pd.DataFrame({"ssim": [mean, mean - 0.1, mean]}).to_csv(tmp_path / f"{name}.csv")
+    (tmp_path / "split.csv").write_text("id,part\n1,test\n2,test\n3,test\n")
+    inputs = {name: tmp_path / f"{name}.npy" for name in ("clean", "noisy")}
+    inputs["split"] = tmp_path / "split.csv"
+    inputs["denoised"] = [tmp_path / f"{name}.npy" for name in CANDIDATES]
+    inputs["scores"] = [tmp_path / f"{name}.csv" for name in ssim]
+    params = {"dataset": "phantom", "rendered": True, "noise": DOTS}
+    params |= {"labels": EXAMPLES, "candidates": CANDIDATES}
+    figure = figure_of(plot_examples, tmp_path, monkeypatch, input=inputs, params=params)
     assert figure.get_suptitle() == "digital phantom (phantom): Salt-Pepper (share 0.1)"
     rows = np.reshape(figure.axes, (3, 5))
     headings = ["ground truth", "noisy", "auto-encoder", "median", "best here: U-Net"]
@@ -366,9 +283,7 @@ def test_figure_of_examples_has_the_images_and_scores_of_the_best(tmp_path, monk
     assert [axis.get_ylabel() for axis in rows[:, 0]] == ["image 1", "image 2", "image 3"]
     below = ["", "SSIM 0.000", "SSIM 0.400", "SSIM 0.500", "SSIM 0.800"]
     assert [axis.get_xlabel() for axis in rows[1]] == below
-    for axis, grey in zip(
-        rows[1], (0, *(images[m][0, 0, 0] for m in ("noisy", *EXAMPLES, "unet"))), strict=True
-    ):
+    for axis, grey in zip(rows[1], (0, 0.1, 0.5, 0.6, 0.9), strict=True):
         picture = axis.images[0]
         assert (picture.get_array() == grey).all()
         assert (picture.norm.vmin, picture.norm.vmax) == (0, 1)
@@ -381,26 +296,15 @@ def test_figure_of_the_training_has_a_panel_a_method_and_a_colour_a_noise_settin
     for path in paths:
         path.parent.mkdir(exist_ok=True)
         path.write_text("images,loss,validation_loss\n4,0.2,\n8,0.1,0.15\n")
-    figures = []
-    draw = plot_training.training_figure
-    monkeypatch.setattr(
-        plot_training, "training_figure", lambda found: figures.append(draw(found)) or figures[0]
-    )
-    plot_training.main(
-        job_of(
-            input={"histories": paths},
-            output={"figure": tmp_path / "training.png"},
-            params={"labels": {"unet": "U-Net", "dncnn": "DnCNN"}},
-        )
-    )
-    unet, dncnn = figures[0].axes
-    assert [unet.get_title(), dncnn.get_title()] == ["U-Net", "DnCNN"]
-    loss, dots = dncnn.lines
-    assert loss.get_xydata().tolist() == [[4, 0.2], [8, 0.1]]
-    assert dots.get_xydata().tolist() == [[8, 0.15]]
+    parts = {"input": {"histories": paths}, "params": {"labels": {"unet": "U-Net", "dncnn": "Dn"}}}
+    figure = figure_of(plot_training, tmp_path, monkeypatch, **parts)
+    unet, dncnn = figure.axes
+    assert [unet.get_title(), dncnn.get_title()] == ["U-Net", "Dn"]
+    loss, dots = (line.get_xydata().tolist() for line in dncnn.lines)
+    assert (loss, dots) == ([[4, 0.2], [8, 0.1]], [[8, 0.15]])
     assert [line.get_color() for line in unet.lines] == ["C0", "C0", "C1", "C1"]
     assert {line.get_color() for line in dncnn.lines} == {"C1"}
-    assert [text.get_text() for text in figures[0].legends[0].get_texts()] == ["a", "b"]
+    assert texts_of(figure.legends[0].get_texts()) == ["a", "b"]
 
 
 def test_statistics_of_images():
@@ -424,7 +328,7 @@ def test_remarks_say_how_far_two_sets_of_images_are_apart():
     assert re.search(r"at most 0\.[45]\d\d in", grey)  # half of the pixels are above one half
     assert power.endswith("the real power: 4.00 from 1 to 4 cycles.")
     assert "at most 0.000 in" in remarks(real, real)
-    axes = statistics_figure(phantom, real).axes
+    axes = compare_datasets.statistics_figure(phantom, real).axes
     middle = np.median(real["grey value"][1], axis=0)
     np.testing.assert_allclose(axes[0].lines[0].get_ydata(), middle)
 
@@ -434,14 +338,11 @@ def test_page_on_the_phantom_has_the_text_of_its_template(tmp_path):
     template = ROOT / "workflow/report/phantom.md"
     fixed = re.split(r"\{\w+\}", template.read_text())
     assert len(fixed) > 10
-    images = {name: generator(1, name).random((30, 16, 16)) for name in ("phantom", "real")}
-    for name, some in images.items():
-        np.save(tmp_path / f"{name}.npy", some[:25] if name == "real" else some)
-    published = PUBLISHED | {
-        "rows": [PUBLISHED["rows"][0] | {"notebook": {"noisy": 0, "median": 2}}]
-    }
+    for name, count in (("phantom", 30), ("real", 25)):
+        np.save(tmp_path / f"{name}.npy", generator(1, name).random((30, 16, 16))[:count])
+    published = PUBLISHED | {"rows": [ROW | {"notebook": {"noisy": 0, "median": 2}}]}
     (tmp_path / "published.yaml").write_text(yaml.safe_dump(published))
-    inputs = {name: tmp_path / f"{name}.npy" for name in images}
+    inputs = {name: tmp_path / f"{name}.npy" for name in ("phantom", "real")}
     inputs |= {"published": tmp_path / "published.yaml", "template": template}
     files = {"page": "page.md", "statistics": "curves.png", "subjects": "subjects.png"}
     outputs = {name: tmp_path / file for name, file in files.items()}
@@ -453,45 +354,40 @@ def test_page_on_the_phantom_has_the_text_of_its_template(tmp_path):
         for part in fixed:
             assert part in page[place:]
             place = page.index(part, place) + len(part)
-    assert "compares 30 of them with the 25 real images" in text
-    assert "(phantom from number 29 on, 2 images)" in text
-    assert "](curves.png)" in text
-    assert "](subjects.png)" in text
-    rows = [line for line in text.splitlines() if line.startswith("| first ")]
-    ((_, _, noisy, zero, difference, median, two, below, _),) = [row.split("|") for row in rows]
-    assert (zero.strip(), two.strip()) == ("0.000", "2.000")
+    for part in (
+        "compares 30 of them with the 25 real images",
+        "(phantom from number 29 on, 2 images)",
+        "](curves.png)",
+        "](subjects.png)",
+    ):
+        assert part in text
+    (row,) = re.findall(r"^\| first .*", text, re.MULTILINE)
+    _, _, noisy, zero, difference, median, two, below, _ = map(str.strip, row.split("|"))
+    assert (zero, two) == ("0.000", "2.000")
     assert float(noisy) == float(difference) > 0
     assert float(below) == pytest.approx(float(median) - 2, abs=0.0011)
-    assert f"differences are {noisy.strip()} and\n{-float(below):.3f}." in text
+    assert f"differences are {noisy} and\n{-float(below):.3f}." in text
     assert not re.search(r"^\| (second|dots) ", text, re.MULTILINE)  # not published
     assert all(path.stat().st_size > 1000 for path in outputs.values())
 
 
 def test_results_are_pasted_between_their_markers(tmp_path):
-    (tmp_path / "table.md").write_text("# Title\n\n| a |\n|---|\n| 1 |\n")
+    (tmp_path / "table.md").write_text("# Title\n\n| a |\n|---|\n| 1 |\n\n## A part\n\nb\n\n## C\n")
     marker = f"<!-- table: {tmp_path / 'table.md'} -->"
-    page = f"before\n{marker}\nold\n<!-- end -->\nafter\n"
+    part = marker.replace(" -->", "#A part -->")
+    page = f"before\n{marker}\nold\n<!-- end -->\nbetween\n{part}\n<!-- end -->\nafter\n"
     new = pasted(page)
-    assert "old" not in new
-    assert "**Title**\n\n| a |\n|---|\n| 1 |" in new
-    assert new.startswith("before\n" + marker)
-    assert new.endswith("<!-- end -->\nafter\n")
+    assert new == (
+        f"before\n{marker}\n\n**Title**\n\n| a |\n|---|\n| 1 |\n\n## A part\n\nb\n\n## C\n\n"
+        f"<!-- end -->\nbetween\n{part}\n\n**Title**\n\nb\n\n<!-- end -->\nafter\n"
+    )
     assert pasted(new) == new
 
 
-def test_a_part_of_a_page_can_be_pasted(tmp_path):
-    (tmp_path / "page.md").write_text(
-        "# All\n\n## One\n\nfirst\n\n## Two words\n\nsecond\n\n## Three\n\nx\n"
-    )
-    page = f"<!-- table: {tmp_path / 'page.md'}#Two words -->\n<!-- end -->\n"
-    assert pasted(page).splitlines()[1:-1] == ["", "**All**", "", "second", ""]
-
-
 def test_times_of_the_jobs_are_pasted_by_rule(tmp_path):
-    measured = {"quick.tsv": (1, 5), "long/a/x.tsv": (10, 7), "long/b/x.tsv": (20, 9)}
-    measured |= {"long/c/x.tsv": (60, 8)}
+    measured = {"quick": (1, 5), "long/a/x": (10, 7), "long/b/x": (20, 9), "long/c/x": (60, 8)}
     for name, (seconds, memory) in measured.items():
-        path = tmp_path / "run/benchmarks" / name
+        path = tmp_path / f"run/benchmarks/{name}.tsv"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"s\tmax_rss\n{seconds}\t{memory}\n")
     page = pasted(f"<!-- times: {tmp_path / 'run'},{tmp_path / 'none'} -->\n<!-- end -->\n")

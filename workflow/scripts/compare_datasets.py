@@ -5,7 +5,6 @@ Only curves and tables are made from the real images; pictures show phantom subj
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +20,8 @@ from files.arrays import load_images
 from files.atomic import replacing
 from noise.models import corrupt
 from noise.seeds import generator
-from results.reading import Noise, published_rows
+from results.pages import write_texts
+from results.reading import Noise, Published, published_rows
 from results.scores import scores
 
 Array = NDArray[np.float64]
@@ -44,9 +44,8 @@ def gradient_magnitude(image: Array) -> Array:
 
 def local_variance(image: Array, window: int = 7) -> Array:
     """Return the sample variance in the window that SSIM uses; its border is cropped."""
-    pixels = window**2
     mean, square = uniform_filter(image, window), uniform_filter(image**2, window)
-    edge = window // 2
+    edge, pixels = window // 2, window**2
     variance = (square - mean**2) * pixels / (pixels - 1)
     return np.maximum(variance, 0)[edge:-edge, edge:-edge]
 
@@ -73,60 +72,52 @@ def densities(images: Array, feature: Callable[[Array], Array], bins: Array) -> 
 
 def statistics(images: Array) -> dict[str, Curve]:
     """Return the curves (abscissa, one row an image) that the page compares, by name."""
-    grey, gradient, variance = BINS
-    size = images.shape[1]
-    return {
-        grey: (BINS[grey], densities(images, lambda image: image, BINS[grey])),
-        gradient: (BINS[gradient], densities(images, gradient_magnitude, BINS[gradient])),
-        variance: (BINS[variance], densities(images, local_variance, BINS[variance])),
-        SPECTRUM: (
-            np.arange(1, size // 2 + 1),
-            np.array([power_spectrum(image) for image in images]),
-        ),
+    features = (lambda image: image, gradient_magnitude, local_variance)
+    curves = {
+        name: (bins, densities(images, feature, bins))
+        for (name, bins), feature in zip(BINS.items(), features, strict=True)
     }
+    cycles = np.arange(1, images.shape[1] // 2 + 1)
+    return curves | {SPECTRUM: (cycles, np.array([*map(power_spectrum, images)]))}
 
 
 def hardness(
-    clean: Array, noise: Mapping[str, Noise], published: Mapping[str, Any], seed: int
+    clean: Array, noise: Mapping[str, Noise], published: Published, seed: int
 ) -> pd.DataFrame:
     """Return the mean SSIM of noisy and median-filtered images beside the published means.
 
     Args:
         clean: Test images (n, size, size) in [0, 1].
         noise: Noise settings by id, as in the configuration.
-        published: The published numbers, as in `resources/published.yaml`.
+        published: The published numbers.
         seed: The configuration's seed, for the noise.
 
     Returns:
         One line a noise setting that was published; columns `noisy` and `median` with, for each,
         `published ...` and `difference ...`.
     """
-    rows = {}
+    rows: dict[str, dict[str, float]] = {}
     for name, row in published_rows(noise, published).items():
         noisy = corrupt(clean, noise[name], generator(seed, "comparison", name))
-        filtered = median_filter(noisy, size=(1, 3, 3))
         rows[name] = {}
-        for method, images in {"noisy": noisy, "median": filtered}.items():
+        for method, images in {"noisy": noisy, "median": median_filter(noisy, (1, 3, 3))}.items():
             ours, theirs = scores(clean, images)["ssim"].mean(), row["notebook"][method]
-            rows[name] |= {
-                method: ours,
-                f"published {method}": theirs,
-                f"difference {method}": ours - theirs,
-            }
+            values = {"": ours, "published ": theirs, "difference ": ours - theirs}
+            rows[name] |= {f"{kind}{method}": value for kind, value in values.items()}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def summary(images: Array) -> dict[str, float]:
     """Return a few numbers that describe a set of images."""
     means = images.mean(axis=(1, 2))
-    variance = np.array([np.median(local_variance(image)) for image in images])
-    gradient = np.array([np.median(gradient_magnitude(image)) for image in images])
+    variance = [np.median(local_variance(image)) for image in images]
+    gradient = [np.median(gradient_magnitude(image)) for image in images]
     return {
         "mean grey": means.mean(),
         "standard deviation of the image means": means.std(),
         "standard deviation within an image": images.std(axis=(1, 2)).mean(),
-        "median gradient magnitude": gradient.mean(),
-        "median local variance (7 x 7)": variance.mean(),
+        "median gradient magnitude": np.mean(gradient),
+        "median local variance (7 x 7)": np.mean(variance),
         "pixel-wise standard deviation over subjects": images.std(axis=0).mean(),
     }
 
@@ -135,24 +126,20 @@ def remarks(phantom: Mapping[str, Curve], real: Mapping[str, Curve]) -> str:
     """Return one sentence on each curve of the figure: where the phantom's lies."""
     lines = []
     for name in BINS:
-        ours, theirs = (
-            np.cumsum(densities.mean(axis=0)) for _, densities in (phantom[name], real[name])
-        )
+        ours, theirs = (curves[name][1].mean(axis=0).cumsum() for curves in (phantom, real))
         lines.append(
             f"- {name.capitalize()}: the two distributions over all pixels differ by at most "
             f"{np.abs(ours - theirs).max():.3f} in their cumulative shares."
         )
     cycles, power = phantom[SPECTRUM]
     ratio = np.median(power, axis=0) / np.median(real[SPECTRUM][1], axis=0)
-    bands = [(1, 4), (5, 16), (17, cycles[-1])]
     ratios = ", ".join(
         f"{np.exp(np.log(ratio[low - 1 : high]).mean()):.2f} from {low} to {high}"
-        for low, high in bands
+        for low, high in ((1, 4), (5, 16), (17, cycles[-1]))
         if low < high <= cycles[-1]
     )
-    lines.append(
-        f"- Power spectrum: the phantom has this multiple of the real power: {ratios} cycles."
-    )
+    text = f"the phantom has this multiple of the real power: {ratios} cycles."
+    lines.append(f"- Power spectrum: {text}")
     return "\n".join(lines)
 
 
@@ -165,15 +152,12 @@ def statistics_figure(phantom: Mapping[str, Curve], real: Mapping[str, Curve]) -
             abscissa, values = curves[name]
             low, middle, high = np.percentile(values, [10, 50, 90], axis=0)
             if name in BINS:
-                scale = "linear" if name == "grey value" else "log"
-                centre = (abscissa[1:] + abscissa[:-1]) / 2
-                axis.set(xscale=scale, ylabel="share of the pixels")
-            else:
-                centre = abscissa
-                axis.set(xscale="log", yscale="log", ylabel="power")
-            axis.fill_between(centre, low, high, color=COLOURS[label], alpha=0.2, linewidth=0)
-            axis.plot(centre, middle, color=COLOURS[label], label=label)
-        axis.set(xlabel=name)
+                abscissa = (abscissa[1:] + abscissa[:-1]) / 2  # the middle of each bin
+            axis.fill_between(abscissa, low, high, color=COLOURS[label], alpha=0.2, linewidth=0)
+            axis.plot(abscissa, middle, color=COLOURS[label], label=label)
+        axis.set(xlabel=name, ylabel="share of the pixels" if name in BINS else "power")
+        axis.set_xscale("linear" if name == "grey value" else "log")
+        axis.set_yscale("linear" if name in BINS else "log")
         axis.grid(alpha=0.3)
     axes[0, 0].legend()
     return figure
@@ -195,16 +179,14 @@ def main(snakemake: Snakemake) -> None:
     decimals = ["+.3f" if column.startswith("difference") else ".3f" for column in table]
     similar = pd.DataFrame({"phantom": summary(phantom), "real": summary(real)})
     curves = statistics(phantom), statistics(real)
-    page = Path(inputs.template).read_text(encoding="utf-8")
-    page = page.format(
+    template = Path(inputs.template).read_text(encoding="utf-8")
+    page = template.format(
         phantom_count=len(phantom),
         real_count=len(real),
         first_test=params.first_test + 1,
         test_count=len(test),
-        noisy_margin=MARGIN["noisy"],
-        median_margin=MARGIN["median"],
-        noisy_worst=f"{table['difference noisy'].abs().max():.3f}",
-        median_worst=f"{table['difference median'].abs().max():.3f}",
+        **{f"{method}_margin": margin for method, margin in MARGIN.items()},
+        **{f"{m}_worst": f"{table[f'difference {m}'].abs().max():.3f}" for m in MARGIN},
         hardness=table.rename_axis("noise").to_markdown(floatfmt=["", *decimals]),
         summary=similar.rename_axis("mean over the images").to_markdown(floatfmt=".4f"),
         remarks=remarks(*curves),
@@ -215,8 +197,7 @@ def main(snakemake: Snakemake) -> None:
         statistics_figure(*curves).savefig(path, dpi=90)
     with replacing(outputs.subjects) as path:
         Image.fromarray(montage_of(phantom)).save(path, optimize=True)
-    with replacing(outputs.page) as path:
-        path.write_text(page, encoding="utf-8")
+    write_texts({outputs.page: page})
 
 
 if __name__ == "__main__":

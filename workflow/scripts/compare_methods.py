@@ -6,41 +6,20 @@ from typing import Any
 import pandas as pd
 
 from engine.job import Snakemake, run
+from results import reading, wording
 from results.pages import html, markdown, write_texts
-from results.reading import (
-    COSTS,
-    Noise,
-    published_rows,
-    read_costs,
-    read_published,
-    read_scores,
-    read_tuned,
-)
-from results.wording import (
-    CLEAN,
-    MARK,
-    MISSING,
-    MODEL,
-    about_scores,
-    caveats_in_words,
-    images_of,
-    marked,
-)
+from results.reading import COSTS, Noise, Published, published_rows, ssim_by_noise
+from results.wording import CLEAN, MARK, MISSING, MODEL, Texts, marked
+
+Uses = Mapping[str, Sequence[str]]  # by method: `CLEAN`, `MODEL`, both or nothing
 
 
 def comparison(
-    scores: pd.DataFrame,
-    costs: pd.DataFrame,
-    noise: Iterable[str],
-    labels: Mapping[str, str],
+    scores: pd.DataFrame, costs: pd.DataFrame, noise: Iterable[str], labels: Texts
 ) -> pd.DataFrame:
     """Return one line for each noise setting and method that was scored, `noisy` first.
 
-    Args:
-        scores: What `read_scores` returns.
-        costs: What `read_costs` returns.
-        noise: The ids of the noise settings, in order.
-        labels: What each method is called, in order.
+    Takes what `read_scores` and `read_costs` return; see `ssim_table` for the other arguments.
 
     Returns:
         Columns `noise`, `method`, `label`, mean `ssim`, mean `psnr` (dB) and `COSTS`.
@@ -56,38 +35,30 @@ def comparison(
 def best(means: pd.Series, caveats: Collection[str]) -> set[str]:
     """Return the methods with the highest mean, and the highest of those without a caveat.
 
-    Args:
-        means: Mean SSIM by method; NaN where a method was not run. Compared to four decimals.
-        caveats: The methods that have a caveat.
+    The means are NaN where a method was not run, and are compared to four decimals.
     """
     rounded = means.dropna().map(lambda mean: float(f"{mean:.4f}"))
     groups = (rounded, rounded.drop(list(caveats), errors="ignore"))
     return {method for group in groups for method in group.index[group == group.max()]}
 
 
-def ssim_by_noise(
-    table: pd.DataFrame, methods: Sequence[str], noise: Iterable[str]
-) -> pd.DataFrame:
-    """Return the mean SSIM: a row a method, a column a noise setting; NaN where it was not run."""
-    means = table.pivot(index="method", columns="noise", values="ssim")
-    return means.reindex(index=methods, columns=list(noise))
-
-
 def ssim_table(
     table: pd.DataFrame,
     noise: Mapping[str, Noise],
-    labels: Mapping[str, str],
-    caveats: Mapping[str, str],
-    published: Mapping[str, Any] | None,
+    labels: Texts,
+    caveats: Texts,
+    published: Published | None,
 ) -> pd.DataFrame:
     """Return the mean SSIM as text: a row a method, a column a noise setting, the best in bold.
+
+    Methods with a caveat are marked. What was published for the same noise is in italics.
 
     Args:
         table: What `comparison` returns.
         noise: The noise settings by id, in order.
         labels: What each method is called, in order.
-        caveats: The caveats by method; these methods are marked.
-        published: What was published, for rows in italics; None if nothing fits.
+        caveats: The caveats by method.
+        published: What was published; None if nothing fits.
     """
     means = ssim_by_noise(table, ["noisy", *labels], noise)
     rows = means.map(decimals)
@@ -104,16 +75,12 @@ def ssim_table(
 
 
 def lost_table(
-    table: pd.DataFrame,
-    noise: Iterable[str],
-    labels: Mapping[str, str],
-    uses: Mapping[str, Sequence[str]],
-    caveats: Mapping[str, str],
+    table: pd.DataFrame, noise: Iterable[str], labels: Texts, uses: Uses, caveats: Texts
 ) -> pd.DataFrame:
     """Return as text how far methods without clean images stay behind the best one with them.
 
-    A row a method, a column a noise setting; see `ssim_table` for the arguments, and `cost_table`
-    for `uses`. Methods with a caveat are no yardstick.
+    A row a method, a column a noise setting; see `ssim_table` for the arguments. Methods with a
+    caveat are no yardstick.
     """
     means = ssim_by_noise(table, list(labels), noise)
     with_clean = [name for name in labels if CLEAN in uses[name] and name not in caveats]
@@ -124,16 +91,8 @@ def lost_table(
     return rows
 
 
-def cost_table(
-    table: pd.DataFrame, labels: Mapping[str, str], uses: Mapping[str, Sequence[str]]
-) -> pd.DataFrame:
-    """Return as text what each method costs and uses.
-
-    Args:
-        table: What `comparison` returns.
-        labels: What each method is called here, in order.
-        uses: What each method uses: `CLEAN`, `MODEL`, both or nothing.
-    """
+def cost_table(table: pd.DataFrame, labels: Texts, uses: Uses) -> pd.DataFrame:
+    """Return as text what each method costs and uses; see `ssim_table` for the arguments."""
     rows = []
     for method, label in labels.items():
         costs = table.loc[table["method"] == method, COSTS]
@@ -153,24 +112,14 @@ def cost_table(
 
 
 def tuned_table(
-    tuned: Mapping[tuple[str, str], Mapping[str, Any]],
-    noise: Iterable[str],
-    labels: Mapping[str, str],
+    tuned: Mapping[tuple[str, str], Mapping[str, Any]], noise: Iterable[str], labels: Texts
 ) -> pd.DataFrame:
-    """Return the best settings as text: a row a tuned method, a column a noise setting.
-
-    Args:
-        tuned: What `read_tuned` returns.
-        noise: The ids of the noise settings, in order.
-        labels: What each method is called here, in order.
-    """
-    methods = {method for _, method in tuned}
+    """Return what `read_tuned` returns as text: a row a tuned method, a column a noise setting."""
+    tuned_methods = {method for _, method in tuned}
     return pd.DataFrame(
-        [
-            {"Method": label, **{name: settings_text(tuned.get((name, method))) for name in noise}}
-            for method, label in labels.items()
-            if method in methods
-        ]
+        {"Method": label} | {name: settings_text(tuned.get((name, method))) for name in noise}
+        for method, label in labels.items()
+        if method in tuned_methods
     )
 
 
@@ -202,13 +151,10 @@ def span(values: pd.Series) -> str:
 
 
 def ssim_notes(
-    noise: Mapping[str, Noise],
-    labels: Mapping[str, str],
-    caveats: Mapping[str, str],
-    published: Mapping[str, Any] | None,
+    noise: Mapping[str, Noise], labels: Texts, caveats: Texts, published: Published | None
 ) -> list[str]:
     """Return what explains the table of SSIM; see `ssim_table` for the arguments."""
-    sentences = caveats_in_words(labels, caveats)
+    sentences = wording.caveats_in_words(labels, caveats)
     without = f", and the best of those without {MARK}" if sentences else ""
     lines = [f"In bold: the best method{without}.", *sentences]
     if any(entry["distribution"] == "poisson" for entry in noise.values()):
@@ -236,37 +182,23 @@ TUNED_NOTES = ["Of the settings that were tried, those with the highest mean SSI
 def main(snakemake: Snakemake) -> None:
     params, inputs, outputs = snakemake.params, snakemake.input, snakemake.output
     noise, labels, uses, caveats = params.noise, params.labels, params.uses, params.caveats
-    scores = read_scores(inputs.scores)
-    table = comparison(scores, read_costs(inputs.costs), noise, labels)
-    published = read_published(inputs.get("published"), params.image_size)
-
-    parts = [
-        "SSIM",
-        ssim_table(table, noise, labels, caveats, published),
-        about_scores(scores["image"].nunique(), params.rendered)
-        + ssim_notes(noise, labels, caveats, published),
-    ]
-    marked_labels = marked(labels, caveats)
-    for heading, rows, notes in (
-        ("Cost and what each method uses", cost_table(table, marked_labels, uses), COST_NOTES),
+    scores = reading.read_scores(inputs.scores)
+    table = comparison(scores, reading.read_costs(inputs.costs), noise, labels)
+    published = reading.read_published(inputs.get("published"), params.image_size)
+    tuned = reading.read_tuned(inputs.get("tuning") or [])
+    about = wording.about_scores(scores["image"].nunique(), params.rendered)
+    about += ssim_notes(noise, labels, caveats, published)
+    with_mark = marked(labels, caveats)
+    parts = (
+        ("SSIM", ssim_table(table, noise, labels, caveats, published), about),
+        ("Cost and what each method uses", cost_table(table, with_mark, uses), COST_NOTES),
         ("Lost without clean images", lost_table(table, noise, labels, uses, caveats), LOST_NOTES),
-        (
-            "Tuned settings",
-            tuned_table(read_tuned(inputs.get("tuning") or []), noise, marked_labels),
-            TUNED_NOTES,
-        ),
-    ):
-        if len(rows):
-            parts += [heading, rows, notes]
-    page = markdown(f"All methods: {images_of(params.dataset, params.rendered)}", *parts)
-    write_texts(
-        {
-            outputs.md: page,
-            outputs.html: html(page),
-            outputs.csv: table.to_csv(index=False),
-            outputs.scores: scores.to_csv(index=False),
-        }
+        ("Tuned settings", tuned_table(tuned, noise, with_mark), TUNED_NOTES),
     )
+    title = f"All methods: {wording.images_of(params.dataset, params.rendered)}"
+    page = markdown(title, *(piece for part in parts if len(part[1]) for piece in part))
+    tables = {outputs.csv: table.to_csv(index=False), outputs.scores: scores.to_csv(index=False)}
+    write_texts({outputs.md: page, outputs.html: html(page)} | tables)
 
 
 if __name__ == "__main__":

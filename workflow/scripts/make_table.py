@@ -7,10 +7,11 @@ import pandas as pd
 
 from engine.job import Snakemake, run
 from results.pages import html, markdown, write_texts
-from results.reading import Noise, published_rows, read_published, read_scores
-from results.wording import MISSING, about_scores, images_of, noise_in_words
+from results.reading import Noise, Published, published_rows, read_published, read_scores
+from results.wording import MISSING, Texts, about_scores, images_of, noise_in_words
 
 Budget = Mapping[str, int]  # of a training: `steps`, and `batch` images in each
+Budgets = Mapping[str, Mapping[str, Budget]]  # by method and noise setting
 
 
 def mean_table(scores: pd.DataFrame, noise: Mapping[str, Noise]) -> pd.DataFrame:
@@ -20,18 +21,13 @@ def mean_table(scores: pd.DataFrame, noise: Mapping[str, Noise]) -> pd.DataFrame
         scores: Columns `noise`, `method`, `image`, `ssim`, `psnr`.
         noise: The noise settings by id.
     """
-    methods = scores["method"].unique()
     means = scores.groupby(["noise", "method"])["ssim"].mean().unstack()
-    means = means.loc[list(noise), methods]
-    means.columns.name = None
-    return means.reset_index()
+    means = means.loc[list(noise), scores["method"].unique()]
+    return means.rename_axis(columns=None).reset_index()
 
 
 def with_published(
-    table: pd.DataFrame,
-    noise: Mapping[str, Noise],
-    published: Mapping[str, Any],
-    budgets: Mapping[str, Mapping[str, Budget]],
+    table: pd.DataFrame, noise: Mapping[str, Noise], published: Published, budgets: Budgets
 ) -> pd.DataFrame:
     """Add what was published for the same noise: value, difference, whether the two agree.
 
@@ -52,12 +48,8 @@ def with_published(
             table.loc[index, f"difference_{method}"] = difference
             budget = budgets.get(method, {}).get(name)
             if budget is None or passes(budget) >= passes(published["training"]):
-                agrees = (
-                    abs(difference) <= tolerance["within"]
-                    if "within" in tolerance
-                    else difference >= -tolerance["below"]
-                )
-                table.loc[index, f"agrees_{method}"] = bool(agrees)
+                far = -difference if "below" in tolerance else abs(difference)
+                table.loc[index, f"agrees_{method}"] = bool(far <= max(tolerance.values()))
     return table
 
 
@@ -66,9 +58,7 @@ def passes(budget: Budget) -> int:
     return budget["steps"] * budget["batch"]
 
 
-def published_form(
-    table: pd.DataFrame, noise: Mapping[str, Noise], labels: Mapping[str, str]
-) -> pd.DataFrame:
+def published_form(table: pd.DataFrame, noise: Mapping[str, Noise], labels: Texts) -> pd.DataFrame:
     """Return the table as text, in the published form."""
     settings = [noise[name] for name in table["noise"]]
     columns = {
@@ -92,10 +82,7 @@ def cell(row: Mapping[str, Any], method: str) -> str:
 
 
 def notes(
-    table: pd.DataFrame,
-    labels: Mapping[str, str],
-    budgets: Mapping[str, Mapping[str, Budget]],
-    published: Mapping[str, Any] | None,
+    table: pd.DataFrame, labels: Texts, budgets: Budgets, published: Published | None
 ) -> list[str]:
     """Return what the table's readers must know of the published values and of the trainings."""
     lines = []
@@ -106,28 +93,25 @@ def notes(
         )
         for method, tolerance in published["tolerance"].items():
             if f"published_{method}" in table:
-                label = labels.get(method, method)
-                lines.append(agreement(table, method, label, tolerance))
+                judged = table.get(f"agrees_{method}", pd.Series(dtype=object)).dropna()
+                said = agreement(judged, tolerance)
+                lines.append(f"SSIM {labels.get(method, method)}: {said}.")
     for method, rows in budgets.items():
         for text in dict.fromkeys(budget_text(budget, published) for budget in rows.values()):
             lines.append(f"Training of the {labels[method]}: {text}.")
     return lines
 
 
-def agreement(table: pd.DataFrame, method: str, label: str, tolerance: Mapping[str, float]) -> str:
-    """Say in how many rows a method agrees with what was published."""
-    judged = table.get(f"agrees_{method}", pd.Series(dtype=object)).dropna()
+def agreement(judged: pd.Series, tolerance: Mapping[str, float]) -> str:
+    """Say in how many of the rows that can be judged we agree with what was published."""
     if judged.empty:
-        return f"SSIM {label}: not judged, since training had less than the published budget."
-    limit = (
-        f"within {tolerance['within']}"
-        if "within" in tolerance
-        else f"not more than {tolerance['below']} below"
-    )
-    return f"SSIM {label}: agrees in {int(judged.sum())} of {len(judged)} rows ({limit})."
+        return "not judged, since training had less than the published budget"
+    ((kind, limit),) = tolerance.items()
+    words = f"within {limit}" if kind == "within" else f"not more than {limit} below"
+    return f"agrees in {int(judged.sum())} of {len(judged)} rows ({words})"
 
 
-def budget_text(budget: Budget, published: Mapping[str, Any] | None) -> str:
+def budget_text(budget: Budget, published: Published | None) -> str:
     text = f"{budget['steps']} steps of {budget['batch']} images"
     if published:
         share = passes(budget) / passes(published["training"])

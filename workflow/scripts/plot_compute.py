@@ -15,7 +15,7 @@ from matplotlib.transforms import Bbox
 
 from engine.job import Snakemake, run
 from files.atomic import replacing
-from results.reading import read_methods
+from results.reading import read_methods, ssim_by_noise
 from results.wording import CLEAN, MARK, PHANTOM_WARNING, caveats_in_words, images_of
 
 MARKED = f"with a caveat ({MARK})"
@@ -31,17 +31,14 @@ PANELS = {
     "milliseconds": ("to run", "milliseconds an image"),
     "training_seconds": ("to train", "seconds for a noise setting (processor time on a CPU)"),
 }
+LABEL = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": 8.5}
+LINE = {"arrowstyle": "-", "color": "0.6", "shrinkA": 0, "shrinkB": 4}  # from a label to its point
+HALO = [withStroke(linewidth=3, foreground="white")]
 NEAR, FAR = 7, 60  # points between a marker and its label
 
 
 def group_of(trained: bool, uses: Sequence[str], has_caveat: bool) -> str:
-    """Return what kind of method it is, one of `STYLES`.
-
-    Args:
-        trained: Whether it is trained.
-        uses: What it uses; see `compare_methods.cost_table`.
-        has_caveat: Whether it has a caveat.
-    """
+    """Return what kind of method it is, one of `STYLES`."""
     if has_caveat:
         return MARKED
     if not trained:
@@ -55,20 +52,15 @@ def summary(
     """Return the mean SSIM and the median costs of each method, and what these are means over.
 
     Means compare only over the same noise settings. These are the settings that more than half
-    of the methods have; a method that lacks one of them is left out.
-
-    Args:
-        table: What `compare_methods.comparison` returns.
-        uses: What each method uses.
-        caveats: The methods that have a caveat.
+    of the methods have; a method that lacks one of them is left out. The table is what
+    `compare_methods.comparison` returns.
 
     Returns:
         Columns `label`, `ssim`, `milliseconds`, `training_seconds`, `group`, a row a method; and
         the sentences that say what was averaged and which methods are left out.
     """
     methods = table[table["method"] != "noisy"]
-    ssim = methods.pivot(index="method", columns="noise", values="ssim")
-    ssim = ssim.reindex(index=methods["method"].unique(), columns=table["noise"].unique())
+    ssim = ssim_by_noise(methods, methods["method"].unique(), table["noise"].unique())
     share = ssim.notna().mean()
     common = ssim.columns[share > min(0.5, share.max() - 1e-9)] if len(ssim) else ssim.columns
     complete = ssim.index[ssim[common].notna().all(axis=1)]
@@ -112,9 +104,8 @@ def compute_figure(methods: pd.DataFrame, note: str) -> Figure:
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("mean SSIM (higher is better)")
     handles["best at this cost or less" + f", without {MARK}" * (MARKED in handles)] = line
-    figure.legend(
-        handles.values(), handles, loc="outside upper center", ncols=len(handles), frameon=False
-    )
+    where = {"loc": "outside upper center", "ncols": len(handles), "frameon": False}
+    figure.legend(handles.values(), handles, **where)
     figure.supxlabel(fill(note, 170), fontsize=8.5, color="0.35")
     figure.draw_without_rendering()  # labels are placed by what is then in their way
     figure.set_layout_engine("none")
@@ -131,18 +122,9 @@ def place_labels(axis: Axes, points: pd.DataFrame, cost: str) -> None:
     corners = axis.transData.transform(points[[cost, "ssim"]].to_numpy(float)) - size / 2
     taken = [Bbox.from_bounds(x, y, size, size) for x, y in corners]
     for point in points.itertuples():
-        text = axis.annotate(
-            point.label,
-            (getattr(point, cost), point.ssim),
-            xytext=(0, 0),
-            textcoords="offset points",
-            ha="center",
-            va="center",
-            fontsize=8.5,
-            color=STYLES[point.group][0],
-            arrowprops={"arrowstyle": "-", "color": "0.6", "shrinkA": 0, "shrinkB": 4},
-            path_effects=[withStroke(linewidth=3, foreground="white")],
-        )
+        place = getattr(point, cost), point.ssim
+        text = axis.annotate(point.label, place, (0, 0), arrowprops=LINE, **LABEL)
+        text.set(color=STYLES[point.group][0], path_effects=HALO)
         text.update_positions(renderer)
         box = Text.get_window_extent(text, renderer)  # an annotation's own adds its line
         places = offsets(box.width / 2 / pixels, box.height / 2 / pixels)
@@ -161,16 +143,16 @@ def place_labels(axis: Axes, points: pd.DataFrame, cost: str) -> None:
 
 def offsets(width: float, height: float) -> list[tuple[float, float]]:
     """Return where the middle of a label of this half width and height may lie, nearest first."""
-    found = []
-    for gap in np.arange(NEAR, FAR, 4.0):
-        for angle in np.deg2rad([0, 180, 90, 270, 30, 150, 330, 210, 60, 120, 300, 240]):
-            found.append((np.cos(angle) * (width + gap), np.sin(angle) * (height + gap)))
-    return found
+    angles = np.deg2rad([0, 180, 90, 270, 30, 150, 330, 210, 60, 120, 300, 240])
+    return [
+        (np.cos(angle) * (width + gap), np.sin(angle) * (height + gap))
+        for gap in np.arange(NEAR, FAR, 4.0)
+        for angle in angles
+    ]
 
 
 def main(snakemake: Snakemake) -> None:
-    params = snakemake.params
-    table = read_methods(snakemake.input.methods)
+    params, table = snakemake.params, read_methods(snakemake.input.methods)
     methods, averaged = summary(table, params.uses, params.caveats)
     images = images_of(params.dataset, params.rendered)
     notes = [f"{images[0].upper()}{images[1:]}. {averaged}"]

@@ -12,7 +12,7 @@ from engine.job import Snakemake, run
 from files.arrays import load_images
 from files.atomic import replacing
 from files.tables import ids_of, read_table
-from results.wording import images_of, noise_in_words
+from results.wording import Texts, images_of, noise_in_words
 
 EXAMPLES = 4
 
@@ -22,18 +22,11 @@ def fixed_examples(count: int) -> list[int]:
     return sorted(set(np.linspace(0, count - 1, min(EXAMPLES, count)).round().astype(int).tolist()))
 
 
-def chosen_methods(
-    labels: Mapping[str, str], candidates: Mapping[str, str], means: Mapping[str, float]
-) -> dict[str, str]:
+def chosen_methods(labels: Texts, candidates: Texts, means: Mapping[str, float]) -> dict[str, str]:
     """Return the headings of the methods to show, by method.
 
-    Args:
-        labels: The methods to show wherever they are candidates.
-        candidates: All methods.
-        means: The mean SSIM of each candidate.
-
-    Returns:
-        Those of `labels`, and after them the best candidate if it is not among them.
+    These are the methods of `labels` that are candidates, and after them the candidate with the
+    highest mean SSIM, if it is not among them.
     """
     chosen = {name: label for name, label in labels.items() if name in candidates}
     if candidates:
@@ -44,8 +37,7 @@ def chosen_methods(
 
 def heading_of(noise: Mapping[str, float | str]) -> str:
     """Return a noise setting in words, with its factor if it has one."""
-    factor = f", factor {noise['factor']}" if "factor" in noise else ""
-    return noise_in_words(noise) + factor
+    return noise_in_words(noise) + (f", factor {noise['factor']}" if "factor" in noise else "")
 
 
 def example_figure(
@@ -81,18 +73,16 @@ def example_figure(
 
 
 def main(snakemake: Snakemake) -> None:
-    params = snakemake.params
-    clean = load_images(snakemake.input.clean, mmap_mode="r")
+    inputs, params = snakemake.input, snakemake.params
+    clean = load_images(inputs.clean, mmap_mode="r")
     chosen = fixed_examples(len(clean))
-    ids = ids_of("test", snakemake.input.split)
-    names = [ids[index] for index in chosen]
+    ids = ids_of("test", inputs.split)
 
     methods = ["noisy", *params.candidates]
-    paths = [snakemake.input.noisy, *snakemake.input.denoised]
-    images = dict(zip(methods, paths, strict=True))
+    images = dict(zip(methods, [inputs.noisy, *inputs.denoised], strict=True))
     scores = {
         method: [float(line["ssim"]) for line in read_table(path)]
-        for method, path in zip(methods, snakemake.input.scores, strict=True)
+        for method, path in zip(methods, inputs.scores, strict=True)
     }
     means = {method: np.mean(ssim) for method, ssim in scores.items()}
     headings = {"noisy": "noisy", **chosen_methods(params.labels, params.candidates, means)}
@@ -103,7 +93,7 @@ def main(snakemake: Snakemake) -> None:
         similarity[heading] = [scores[method][index] for index in chosen]
 
     title = f"{images_of(params.dataset, params.rendered)}: {heading_of(params.noise)}"
-    figure = example_figure(columns, similarity, names, title)
+    figure = example_figure(columns, similarity, [ids[index] for index in chosen], title)
     with replacing(snakemake.output.figure) as path:
         figure.savefig(path, dpi=110)
 

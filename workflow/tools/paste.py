@@ -57,7 +57,7 @@ def times(*folders: Path) -> str:
         }
     )
     summary = summary.sort_values("seconds in all", ascending=False)
-    total = summary[["jobs", "seconds in all"]].sum()
+    total = summary.sum()
     summary.loc["all"] = [total["jobs"], None, total["seconds in all"], None]
     summary["jobs"] = summary["jobs"].astype(int)
     return summary.astype(object).fillna("").to_markdown()

@@ -47,12 +47,7 @@ def write_cost(
 ) -> None:
     """Write the line of a method in the table of costs.
 
-    Args:
-        path: `.csv` file.
-        noise: The noise setting's id.
-        method: The method's name.
-        milliseconds: For an image.
-        training: The costs `TRAINING` of a trained method; empty for a classical one.
+    Its `training` has the costs `TRAINING` of a trained method, and nothing of a classical one.
     """
     costs = dict.fromkeys(TRAINING) | dict(training)
     line = {"noise": noise, "method": method} | costs | {"milliseconds": milliseconds}

@@ -9,7 +9,7 @@ import pandas as pd
 import yaml
 
 Noise = Mapping[str, Any]  # a noise setting, as in the configuration
-
+Published = Mapping[str, Any]  # as in `resources/published.yaml`
 COSTS = ["parameters", "training_images", "training_seconds", "milliseconds"]
 
 
@@ -37,19 +37,16 @@ def read_methods(path: str | Path) -> pd.DataFrame:
 
 
 def read_tuned(paths: Iterable[str]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return the best settings by noise setting and method, which are in the files' names.
+    """Return the best settings by noise setting and method.
 
     Args:
         paths: Files `.../NOISE/METHOD.json`, each a list of `settings` and `ssim`, best first.
     """
-    found = {}
-    for path in map(Path, paths):
-        tried = json.loads(path.read_text(encoding="utf-8"))
-        found[path.parent.name, path.stem] = tried[0]["settings"]
-    return found
+    tried = {path: json.loads(path.read_text(encoding="utf-8")) for path in map(Path, paths)}
+    return {(path.parent.name, path.stem): best["settings"] for path, (best, *_) in tried.items()}
 
 
-def read_published(path: str | None, image_size: int) -> dict[str, Any] | None:
+def read_published(path: str | None, image_size: int) -> Published | None:
     """Return what was published, or None: SSIM depends on the size of the images."""
     if not path:
         return None
@@ -57,8 +54,14 @@ def read_published(path: str | None, image_size: int) -> dict[str, Any] | None:
     return published if published["image_size"] == image_size else None
 
 
-def published_rows(
-    noise: Mapping[str, Noise], published: Mapping[str, Any]
-) -> dict[str, Mapping[str, Any]]:
+def published_rows(noise: Mapping[str, Noise], published: Published) -> dict[str, Published]:
     """Return the published row of each noise setting that has one, by id."""
     return {name: row for name in noise for row in published["rows"] if row["noise"] == noise[name]}
+
+
+def ssim_by_noise(
+    table: pd.DataFrame, methods: Iterable[str], noise: Iterable[str]
+) -> pd.DataFrame:
+    """Return the mean SSIM: a row a method, a column a noise setting; NaN where it was not run."""
+    means = table.pivot(index="method", columns="noise", values="ssim")
+    return means.reindex(index=list(methods), columns=list(noise))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+Texts = Mapping[str, str]  # by method, in order: what it is called, or its caveat
 CLEAN, MODEL = "clean images", "noise model"  # what a plug-in may declare in USES
 MARK = "†"  # on each method that has a caveat
 MISSING = "\N{EN DASH}"
@@ -26,13 +27,8 @@ def noise_in_words(noise: Mapping[str, float | str]) -> str:
     return f"{name} ({', '.join(settings)})"
 
 
-def caveats_in_words(labels: Mapping[str, str], caveats: Mapping[str, str]) -> list[str]:
-    """Return a sentence for each caveat: the methods that have it, and what it says.
-
-    Args:
-        labels: What each method in the table or figure is called, in order.
-        caveats: The caveats by method.
-    """
+def caveats_in_words(labels: Texts, caveats: Texts) -> list[str]:
+    """Return a sentence for each caveat: the methods of `labels` that have it, what it says."""
     methods: dict[str, list[str]] = {}
     for method, label in labels.items():
         if method in caveats:
@@ -40,6 +36,6 @@ def caveats_in_words(labels: Mapping[str, str], caveats: Mapping[str, str]) -> l
     return [f"{MARK} {', '.join(found)}: {caveat}" for caveat, found in methods.items()]
 
 
-def marked(labels: Mapping[str, str], caveats: Iterable[str]) -> dict[str, str]:
+def marked(labels: Texts, caveats: Iterable[str]) -> dict[str, str]:
     """Return the labels, those of methods with a caveat with the mark."""
     return {name: f"{text} {MARK}" if name in caveats else text for name, text in labels.items()}
