@@ -20,13 +20,12 @@ MARKED = re.compile(r"(<!-- (table|times): ([^>]+?) -->\n).*?(<!-- end -->)", re
 
 def pasted(page: str) -> str:
     """Return the page with the current results between its markers."""
-    makers = {"table": table, "times": times}
-    return MARKED.sub(
-        lambda found: (
-            f"{found[1]}\n{makers[found[2]](*map(Path, found[3].split(',')))}\n\n{found[4]}"
-        ),
-        page,
-    )
+
+    def replaced(found: re.Match) -> str:
+        made = {"table": table, "times": times}[found[2]](*map(Path, found[3].split(",")))
+        return f"{found[1]}\n{made}\n\n{found[4]}"
+
+    return MARKED.sub(replaced, page)
 
 
 def table(file: Path) -> str:
@@ -48,15 +47,13 @@ def times(*folders: Path) -> str:
             measured = pd.read_csv(path, sep="\t").iloc[0]
             rows.append({"rule": rule, "seconds": measured["s"], "memory": measured["max_rss"]})
     found = pd.DataFrame(rows).groupby("rule")
-    summary = pd.DataFrame(
-        {
-            "jobs": found.size(),
-            "seconds a job (median)": found["seconds"].median().round(1),
-            "seconds in all": found["seconds"].sum().round(),
-            "memory a job (MB, most)": found["memory"].max().round(),
-        }
-    )
-    summary = summary.sort_values("seconds in all", ascending=False)
+    columns = {
+        "jobs": found.size(),
+        "seconds a job (median)": found["seconds"].median().round(1),
+        "seconds in all": found["seconds"].sum().round(),
+        "memory a job (MB, most)": found["memory"].max().round(),
+    }
+    summary = pd.DataFrame(columns).sort_values("seconds in all", ascending=False)
     total = summary.sum()
     summary.loc["all"] = [total["jobs"], None, total["seconds in all"], None]
     summary["jobs"] = summary["jobs"].astype(int)

@@ -60,8 +60,7 @@ def unrecorded(folders: list[Path], recorded: Collection[str]) -> dict[str, list
 
 def kind_of(path: Path) -> str | None:
     """Return which folder of its run or data set a file is in."""
-    depth = 2 if path.parts[0] == "results" else 3
-    return path.parts[depth] if len(path.parts) > depth else None
+    return next(iter(path.parts[2 if path.parts[0] == "results" else 3 :]), None)
 
 
 def main() -> None:

@@ -27,26 +27,16 @@ T = TypeVar("T")
 FEW = 3  # files or rules that a reason names, the others are counted
 DRY_RUN = ["--quiet", "rules", "progress", "--dry-run"]  # so quiet, it ends with the plan
 # Parts of Snakemake's `Reason` about which `explained` says more than Snakemake does.
-IN_OUR_WORDS = [
-    "forced",
-    "_missing_output",
-    "_incomplete_output",
-    "_updated_input",
-    "_updated_input_run",
-    "input_changed",
-    "params_changed",
-]
+IN_OUR_WORDS = (
+    *("forced", "_missing_output", "_incomplete_output"),
+    *("_updated_input", "_updated_input_run", "input_changed", "params_changed"),
+)
 
 
 def plan(options: list[str], use: Callable[[DAG], T]) -> T:
-    """Let Snakemake plan a run, and look at the plan.
+    """Let Snakemake plan a run with some options, and return what `use` makes of the plan.
 
-    Args:
-        options: Options of Snakemake.
-        use: Is called with Snakemake's graph of jobs, in the directory of the run.
-
-    Returns:
-        What `use` returned.
+    `use` takes Snakemake's graph of jobs, and is called in the directory of the run.
 
     Raises:
         SystemExit: There is no plan. What Snakemake says about it has been printed.
@@ -58,11 +48,8 @@ def plan(options: list[str], use: Callable[[DAG], T]) -> T:
         execute(workflow, **settings)
         results.append(use(workflow.dag))
 
-    with (
-        mock.patch.object(Workflow, "execute", execute_and_use),
-        redirect_stdout(output),
-        redirect_stderr(output),
-    ):
+    patched = mock.patch.object(Workflow, "execute", execute_and_use)
+    with patched, redirect_stdout(output), redirect_stderr(output):
         try:
             snakemake.cli.main([*DRY_RUN, *options])
         except SystemExit as end:
@@ -141,10 +128,7 @@ def changed_params(record: dict[str, Any], job: Job) -> Iterator[str]:
 def differences(place: str, old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
     """Yield what became of each setting that differs; the order in a setting counts as well.
 
-    Args:
-        place: Path of the dictionaries in the parameters of a job, such as `settings.training.`.
-        old: A dictionary read from JSON.
-        new: Another one.
+    Both are read from JSON, at `place` in the parameters of a job, such as `settings.training.`.
     """
     if place and list(old) != list(new) and old.keys() == new.keys():
         yield f"{place[:-1]}: in another order"
@@ -170,14 +154,8 @@ def explanation(dag: DAG) -> str:
             groups.setdefault(tuple(explained(job, dag)), []).append(name_of(job))
         for reasons, names in groups.items():
             lines += [*names, *(f"    because {reason}" for reason in reasons)]
-    match count:
-        case 0:
-            lines.append("nothing would run: all is up to date")
-        case 1:
-            lines.append("1 job would run")
-        case _:
-            lines.append(f"{count} jobs would run")
-    return "\n".join(lines)
+    total = f"{count} job{'s' * (count > 1)} would run"
+    return "\n".join([*lines, total if count else "nothing would run: all is up to date"])
 
 
 def main() -> None:

@@ -163,11 +163,11 @@ def _add_settings(own: Config, settings: Config, given: Config | None = None) ->
 def _part(settings: Config) -> Config:
     """Return the schema of a mapping that replaces some of the settings."""
     properties = {
-        name: _part(value["properties"]) if value.get("type") == "object" else dict(value)
+        name: _part(value["properties"])
+        if value.get("type") == "object"
+        else {key: part for key, part in value.items() if key != "default"}
         for name, value in settings.items()
     }
-    for value in properties.values():
-        value.pop("default", None)
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
 

@@ -40,7 +40,6 @@ def run(main: Callable[[Snakemake], None]) -> None:
     file too. A job that succeeds leaves a record, see `engine.records`.
     """
     snakemake: Snakemake = sys.modules["__main__"].snakemake
-    snakemake: Snakemake = sys.modules["__main__"].snakemake
     end_with_owner()
     logging.raiseExceptions = False  # a log that can't be written must not bury what is said
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]

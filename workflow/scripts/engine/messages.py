@@ -56,12 +56,5 @@ class Progress:
         self.reported = now
         left = (now - self.started) / (self.done - self.first) * (self.total - self.done)
         clock = f"{left / 60:.1f} min" if left >= 90 else f"{left:.0f} s"
-        log.info(
-            "%s: %d of %d (%.0f %%), %s left%s",
-            self.what,
-            self.done,
-            self.total,
-            100 * self.done / self.total,
-            clock,
-            f", {note}" if note else "",
-        )
+        share = f"{self.done} of {self.total} ({self.done / self.total:.0%})".replace("%", " %")
+        log.info("%s", f"{self.what}: {share}, {clock} left{note and f', {note}'}")
