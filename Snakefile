@@ -41,7 +41,6 @@ onerror:
 
 
 onsuccess:
-    forget_checkpoints()
     print(
         f"Results are in results/{config['run']}; table.md and methods.md are the tables."
     )

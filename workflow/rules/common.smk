@@ -5,6 +5,7 @@ So a change reruns what depends on it and nothing else.
 """
 
 import functools
+import math
 import sys
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from engine.locks import begin
 from engine.machine import package_versions, wants_gpu
 from engine.messages import RESUME
 from engine.methods import methods_of
-from files.atomic import forget
+from engine.plan import HANDED_ON, agree, planned_gpus
 
 begin(
     PROJECT,
@@ -59,8 +60,20 @@ LABELS = {name: method.label for name, method in SELECTED.items()}
 CAVEATS = {name: method.caveat for name, method in SELECTED.items() if method.caveat}
 CANDIDATES = [name for name in SELECTED if name not in CAVEATS]
 RENDERED = [name for name, entry in config["datasets"].items() if "subjects" in entry]
+# Then what only reads and writes arrays takes seconds.
+IS_QUICK = config["image_size"] <= 256
 IS_RENDERED = config["dataset"] in RENDERED
-GPUS = int(wants_gpu(config["device"]))
+GPUS = planned_gpus(wants_gpu(config["device"]), main=workflow.is_main_process)
+agree(config, SELECTED.values(), main=workflow.is_main_process)
+
+
+envvars:
+    *HANDED_ON,
+
+
+# The limit is for this machine: a job on another one has a GPU there.
+resource_scopes:
+    gpu="local",
 
 
 def one_of(names):
@@ -89,18 +102,7 @@ def each(pattern, methods, noises=NOISES):
 
 
 MODELS = each("results/{run}/models/{noise}/{method}.pt", TRAINED)
-CHECKPOINTS = each("results/{run}/checkpoints/{noise}/{method}.pt", TRAINED)
 HISTORIES = each("results/{run}/training/{noise}/{method}.csv", TRAINED)
-
-
-def forget_checkpoints():
-    """Delete the checkpoints of models that are there.
-
-    Only once a run is complete: a job that is killed at its very end is done again.
-    """
-    for model, checkpoint in zip(MODELS, CHECKPOINTS, strict=True):
-        if Path(model).exists():
-            forget(Path(checkpoint))
 
 
 def dataset_setting(key, default=None):
@@ -129,6 +131,38 @@ def of_method(value):
 
 def method_settings(wildcards):
     return METHODS[wildcards.method].settings[wildcards.noise]
+
+
+# What a job may take on a cluster; the next attempt may take more. A training that has used up its
+# time resumes. More than a partition allows would never start, so hours are not asked for lightly.
+
+
+def megabytes(wildcards, attempt):
+    """Return the memory of a job: Python, torch, and a hundred images several times."""
+    return attempt * math.ceil(2000 + 0.005 * config["image_size"] ** 2)
+
+
+def minutes(wildcards, input, attempt):
+    """Return the time of a job: 15, and 3 s for each megabyte (8 images of 128 pixels)."""
+    return attempt * math.ceil(15 + 0.05 * input.size_mb)
+
+
+def batch_pixels(wildcards):
+    batch = method_settings(wildcards)["training"]["batch"]
+    return batch * config["image_size"] ** 2
+
+
+def training_megabytes(wildcards, input, attempt):
+    """Return the memory of a training: all images, twice, and 4 kB for each pixel of a batch."""
+    images = 2 * input.size_mb + 0.004 * batch_pixels(wildcards)
+    return attempt * math.ceil(images) + megabytes(wildcards, attempt)
+
+
+def training_minutes(wildcards):
+    """Return the time of a training: 20 microseconds for each pixel that it sees, 1 on a GPU."""
+    steps = method_settings(wildcards)["training"]["steps"]
+    seconds = steps * batch_pixels(wildcards) * (1e-6 if GPUS else 20e-6)
+    return math.ceil(15 + seconds / 60)
 
 
 def plugin_code(wildcards):

@@ -30,13 +30,14 @@ rule train_denoiser:
     threads: lambda wildcards: method_settings(wildcards)["training"]["threads"]
     resources:
         gpu=GPUS,
+        mem_mb=training_megabytes,
+        runtime=training_minutes,
     params:
         plugin=of_method(lambda method: method.plugin),
         settings=method_settings,
         noise=lookup(dpath="noise/{noise}", within=config),
         seed=config["seed"],
         device=config["device"],
-        checkpoint="results/{run}/checkpoints/{noise}/{method}.pt",
         code=digests("train_denoiser.py", plugin_code, recipe_code, noise_code),
         packages=packages("train_denoiser.py", plugin_code, recipe_code),
     script:
@@ -54,6 +55,9 @@ rule tune_method:
         "results/{run}/benchmarks/tune_method/{noise}/{method}.tsv"
     conda:
         "../envs/workflow.yaml"
+    resources:
+        mem_mb=megabytes,
+        runtime=minutes,
     params:
         plugin=of_method(lambda method: method.plugin),
         settings=method_settings,
@@ -85,6 +89,9 @@ rule filter_images:
         method=one_of(name for name in METHODS if not METHODS[name].recipe),
     conda:
         "../envs/workflow.yaml"
+    resources:
+        mem_mb=megabytes,
+        runtime=minutes,
     params:
         plugin=of_method(lambda method: method.plugin),
         settings=method_settings,
@@ -113,6 +120,8 @@ rule apply_network:
         "../envs/workflow.yaml"
     resources:
         gpu=GPUS,
+        mem_mb=megabytes,
+        runtime=minutes,
     params:
         inversion=of_method(lambda method: method.inversion),
         noise=lookup(dpath="noise/{noise}", within=config),

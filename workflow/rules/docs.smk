@@ -10,8 +10,8 @@ rule compare_datasets:
     input:
         phantom="resources/datasets/phantom/128px/images.npy",
         real="resources/datasets/isbi2015/128px/images.npy",
-        published="resources/published.yaml",
-        template="workflow/report/phantom.md",
+        published=own_file("resources/published.yaml"),
+        template=own_file("workflow/report/phantom.md"),
     output:
         page="docs/phantom.md",
         statistics="docs/phantom_statistics.png",
@@ -20,6 +20,7 @@ rule compare_datasets:
         "resources/datasets/phantom/logs/compare_datasets.log",
     benchmark:
         "resources/datasets/phantom/benchmarks/compare_datasets.tsv"
+    localrule: True
     conda:
         "../envs/workflow.yaml"
     params:

@@ -49,6 +49,9 @@ rule resize_images:
     conda:
         "../envs/workflow.yaml"
     threads: 4
+    resources:
+        mem_mb=megabytes,
+        runtime=minutes,
     params:
         size=lambda wildcards: int(wildcards.size),
         code=source_digests("resize_images.py"),
@@ -69,6 +72,9 @@ rule render_phantom:
     conda:
         "../envs/workflow.yaml"
     threads: 4
+    resources:
+        mem_mb=megabytes,
+        runtime=minutes,
     params:
         subjects=dataset_setting("subjects"),
         seed=dataset_setting("seed"),
@@ -90,6 +96,7 @@ rule split_images:
         "resources/datasets/{dataset}/logs/split_images/{size}px.log",
     benchmark:
         "resources/datasets/{dataset}/benchmarks/split_images/{size}px.tsv"
+    localrule: IS_QUICK
     conda:
         "../envs/workflow.yaml"
     params:

@@ -16,6 +16,7 @@ rule augment_images:
         "results/{run}/logs/augment_images.log",
     benchmark:
         "results/{run}/benchmarks/augment_images.tsv"
+    localrule: IS_QUICK
     conda:
         "../envs/workflow.yaml"
     params:
@@ -39,6 +40,7 @@ rule corrupt_images:
         "results/{run}/logs/corrupt_images/{noise}/{part}.log",
     benchmark:
         "results/{run}/benchmarks/corrupt_images/{noise}/{part}.tsv"
+    localrule: IS_QUICK
     conda:
         "../envs/workflow.yaml"
     params:

@@ -21,6 +21,7 @@ rule score_images:
         "results/{run}/logs/score_images/{noise}/{method}.log",
     benchmark:
         "results/{run}/benchmarks/score_images/{noise}/{method}.tsv"
+    localrule: IS_QUICK
     conda:
         "../envs/workflow.yaml"
     params:
@@ -47,6 +48,7 @@ rule make_table:
         "results/{run}/logs/make_table.log",
     benchmark:
         "results/{run}/benchmarks/make_table.tsv"
+    localrule: True
     conda:
         "../envs/workflow.yaml"
     params:
@@ -92,6 +94,7 @@ rule compare_methods:
         "results/{run}/logs/compare_methods.log",
     benchmark:
         "results/{run}/benchmarks/compare_methods.tsv"
+    localrule: True
     conda:
         "../envs/workflow.yaml"
     params:
@@ -121,6 +124,7 @@ rule plot_compute:
         "results/{run}/logs/plot_compute.log",
     benchmark:
         "results/{run}/benchmarks/plot_compute.tsv"
+    localrule: True
     conda:
         "../envs/workflow.yaml"
     params:
@@ -159,6 +163,7 @@ rule plot_examples:
         "results/{run}/logs/plot_examples/{noise}.log",
     benchmark:
         "results/{run}/benchmarks/plot_examples/{noise}.tsv"
+    localrule: True
     conda:
         "../envs/workflow.yaml"
     params:
@@ -190,6 +195,7 @@ rule plot_training:
         "results/{run}/logs/plot_training.log",
     benchmark:
         "results/{run}/benchmarks/plot_training.tsv"
+    localrule: True
     conda:
         "../envs/workflow.yaml"
     params:

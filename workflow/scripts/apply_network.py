@@ -1,11 +1,14 @@
 """Denoises the test images of one noise setting with a trained network."""
 
 from engine.job import Snakemake, run
+from files.atomic import checkpoint_of, forget
 from results.denoising import denoise_test_images, write_cost
-from training.inference import Denoiser, trained_network
 
 
 def main(snakemake: Snakemake) -> None:
+    # Torch looks for GPUs when it is imported, so this waits until the job has its own.
+    from training.inference import Denoiser, trained_network
+
     params, wildcards = snakemake.params, snakemake.wildcards
     network, cost = trained_network(snakemake.input.model)
     milliseconds = denoise_test_images(
@@ -15,6 +18,8 @@ def main(snakemake: Snakemake) -> None:
         params.noise if params.inversion else None,
     )
     write_cost(snakemake.output.cost, wildcards.noise, wildcards.method, milliseconds, cost)
+    # Only now: a training that is killed at its very end is done again, from its checkpoint.
+    forget(checkpoint_of(snakemake.input.model))
 
 
 if __name__ == "__main__":

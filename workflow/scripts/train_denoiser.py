@@ -4,22 +4,23 @@ import hashlib
 import importlib
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from engine.job import Snakemake, run
+from engine.locks import alone
 from engine.messages import log
 from files.arrays import load_images
+from files.atomic import checkpoint_of, lock_of
 from files.tables import write_table
-from files.tensors import save_tensors
 from noise.seeds import digest, generator
-from training.loop import train
-from training.processor import chosen_processor, keep_freed_memory
-from training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from training.recipe import Recipe
 
 
-def recipe_class(name: str) -> type[Recipe]:
+def recipe_class(name: str) -> "type[Recipe]":
     """Return the recipe of the file `recipes/<name>.py`."""
     module = importlib.import_module(f"recipes.{name}")
     return getattr(module, name.title().replace("_", ""))
@@ -34,6 +35,19 @@ def training_identity(settings: object, *arrays: np.ndarray) -> str:
 
 
 def main(snakemake: Snakemake) -> None:
+    checkpoint = checkpoint_of(snakemake.output.model)
+    with alone(lock_of(checkpoint), f"the training of {snakemake.output.model}"):
+        train_network(snakemake, checkpoint)
+
+
+def train_network(snakemake: Snakemake, checkpoint: Path) -> None:
+    # Torch looks for GPUs when it is imported, so this waits until the job has its own.
+    import torch
+
+    from files.tensors import save_tensors
+    from training.loop import train
+    from training.processor import chosen_processor, keep_freed_memory
+
     params = snakemake.params
     noise, method = snakemake.wildcards.noise, snakemake.wildcards.method
     settings = dict(params.settings)
@@ -69,7 +83,7 @@ def main(snakemake: Snakemake) -> None:
     made_with = [processor.device.type, str(processor.autocast), torch.__version__]
     trained = train(
         recipe,
-        checkpoint=Path(params.checkpoint),
+        checkpoint=checkpoint,
         identity=training_identity(
             [params.settings, params.noise, params.seed, params.code, *made_with], *images.values()
         ),

@@ -7,6 +7,7 @@ that a result holds.
 import ast
 import functools
 import hashlib
+import tokenize
 from collections.abc import Iterable, Iterator
 from importlib.util import resolve_name
 from pathlib import Path
@@ -35,6 +36,17 @@ def digests_of(files: Iterable[str]) -> dict[str, str]:
         code = _analysed(path.read_text(encoding="utf-8"))[0] if path.is_file() else ""
         found[name] = code and hashlib.sha256(code.encode()).hexdigest()[:16]
     return found
+
+
+def rules_digest(files: Iterable[Path]) -> str:
+    """Return a digest of files in Snakemake's language; comments and blank lines don't count."""
+    found = hashlib.sha256()
+    for path in sorted(files):
+        with path.open(encoding="utf-8") as file:
+            for token in tokenize.generate_tokens(file.readline):
+                if token.type not in (tokenize.COMMENT, tokenize.NL):
+                    found.update(repr(token[:2]).encode())
+    return found.hexdigest()
 
 
 def imported_names(*files: str) -> set[str]:

@@ -3,12 +3,15 @@
 import errno
 import importlib
 import logging
+import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from engine.digests import digests_of
+from engine.gpus import take_gpu
 from engine.locks import end_with_owner
 from engine.messages import MORE_MEMORY, RESUME, InputError, log, out_of_memory
 from engine.records import write_record
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 else:
     Snakemake = Any  # what Snakemake hands to a script
 
+DIFFERENT = "WORKFLOW_DIFFERENT"  # environment variable: in what this machine departs from the plan
 # What a user can do about errors of the operating system.
 REMEDIES = {
     errno.ENOSPC: "free some space",
@@ -35,9 +39,11 @@ def run(main: Callable[[Snakemake], None]) -> None:
 
     Messages go to the job's log file and to the terminal.
 
-    Code that was edited since the job was planned is not run, see `check_code`. An error that a
-    user can mend ends the job with its message alone; any other keeps its traceback, in the log
-    file too. A job that succeeds leaves a record, see `engine.records`.
+    A job does not run on another machine that departs from the plan, see `engine.plan`. One that
+    wants a GPU gets it first, see `engine.gpus`. Code that was edited since the job was
+    planned is not run, see `check_code`. An error that a user can mend ends the job with its
+    message alone; any other keeps its traceback, in the log file too. A job that succeeds leaves a
+    record, see `engine.records`.
     """
     snakemake: Snakemake = sys.modules["__main__"].snakemake
     end_with_owner()
@@ -48,6 +54,8 @@ def run(main: Callable[[Snakemake], None]) -> None:
     name = " ".join([snakemake.rule, *map(str, snakemake.wildcards)])
     started = time.monotonic()
     try:
+        check_plan()
+        take_gpu(snakemake.resources.get("gpu", 0))
         check_code(snakemake.params.code)
         main(snakemake)
         write_record(snakemake)
@@ -72,6 +80,15 @@ def mendable(error: Exception, snakemake: Snakemake) -> str | None:
         return f"{place}: {error.strerror}; {REMEDIES[error.errno]}, and {RESUME}"
     fault = out_of_memory(error)
     return f"{fault}: {MORE_MEMORY}" if fault else None
+
+
+def check_plan() -> None:
+    """Raise an InputError where Snakemake came to another plan than that of the main process."""
+    if different := os.environ.get(DIFFERENT):
+        raise InputError(
+            f"not as planned: {different}. It was edited while this job waited, or is another one on "
+            f"{socket.gethostname()}. Run the same command again: what it changes is done again"
+        )
 
 
 def check_code(planned: Mapping[str, str]) -> None:

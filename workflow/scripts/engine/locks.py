@@ -7,10 +7,13 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 import psutil
+
+from engine.messages import InputError, log
 
 OWNER = "WORKFLOW_PROCESS"  # environment variable: the Snakemake process that a job belongs to
 HELD: list[IO[str]] = []  # open as long as this process lives
@@ -83,6 +86,33 @@ def _machine() -> list[str]:
     with contextlib.suppress(OSError):
         names.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip())
     return names
+
+
+@contextlib.contextmanager
+def alone(lock: Path, what: str) -> Iterator[None]:
+    """Hold a lock on a file, which says who holds it.
+
+    Raises:
+        InputError: When another process holds it, with what that process wrote there.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise InputError(
+                f"{what} runs already: {file.read().strip()}. Wait for it, or end it, and run the "
+                f"same command again ({lock} is locked)"
+            ) from None
+        except OSError as error:  # some file systems have no locks
+            log.warning("%s can't be locked (%s): don't start this twice", lock, error.strerror)
+        job = f"job {os.environ['SLURM_JOB_ID']} of Slurm, " if "SLURM_JOB_ID" in os.environ else ""
+        started = time.strftime("%Y-%m-%d %H:%M:%S")
+        file.truncate(0)
+        file.write(f"{job}process {os.getpid()} on {socket.gethostname()}, since {started}\n")
+        file.flush()
+        yield
 
 
 def end_with_owner() -> None:

@@ -30,13 +30,24 @@ def file_digest(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def checkpoint_of(model: str | Path) -> Path:
+    """Return where a training keeps its progress: as `RUN/models/...`, in `RUN/checkpoints/...`."""
+    run, models = Path(model).parents[2], Path(model).parents[1]
+    return run / "checkpoints" / Path(model).relative_to(models)
+
+
 def copies(path: str | Path) -> list[Path]:
     """Return the newest copy of a checkpoint, which is `path` itself, and the one before it."""
     path = Path(path)
     return [path, path.with_name(f".{path.stem}.before{path.suffix}")]
 
 
+def lock_of(path: str | Path) -> Path:
+    """Return the file that the training of a checkpoint locks."""
+    return Path(path).with_suffix(".lock")
+
+
 def forget(path: str | Path) -> None:
-    """Delete both copies of a checkpoint, as far as they are there."""
-    for copy in copies(path):
-        copy.unlink(missing_ok=True)
+    """Delete both copies of a checkpoint and its lock, as far as they are there."""
+    for file in (*copies(path), lock_of(path)):
+        file.unlink(missing_ok=True)
