@@ -10,13 +10,9 @@ Source: A. Krull et al., Noise2Void, CVPR 2019.
 import torch
 
 from noise.device_random import DeviceGenerator
-from recipes.noise2noise import SETTINGS as SETTINGS
-from recipes.noise2noise import Noise2Noise
+from recipes.noise2noise import DATA, ESTIMATES, SETTINGS, USES, Noise2Noise  # noqa: F401
 from recipes.supervised import flipped
 
-DATA = "clean"  # to draw the exposures from
-USES: list[str] = []
-ESTIMATES = "mean noisy value"
 HIDDEN = 1 / 32  # share of the pixels that a step hides
 
 
