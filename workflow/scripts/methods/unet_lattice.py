@@ -15,9 +15,7 @@ from torch import nn
 from torch.nn.functional import softplus
 
 from engine.messages import InputError
-from methods.unet import IMAGE_SIZE_MULTIPLE as IMAGE_SIZE_MULTIPLE
-from methods.unet import SETTINGS as SETTINGS
-from methods.unet import SymmetricUNet
+from methods.unet import IMAGE_SIZE_MULTIPLE, SETTINGS, SymmetricUNet  # noqa: F401
 from noise.models import Noise
 
 RECIPE = "supervised"
@@ -75,16 +73,10 @@ def lattice_mean(
 ) -> torch.Tensor:
     """Return the mean of the clean values that a pixel can have had, weighted by a guess.
 
-    Args:
-        noisy: Noisy image, shape (N, 1, H, W), values in [0, 1].
-        guess: Estimates of the clean values, of the same shape.
-        precision: One over their standard deviations, of the same shape; the candidates are
-            weighted by the normal density. The higher, the more this is the nearest candidate.
-        factor: Distance of the lattice's points.
-
-    Returns:
-        The mean of the candidates noisy, noisy - factor, ... that are not negative; where a pixel
-        is saturated at 1, which says nothing about the lattice, the guess.
+    They are those of noisy, noisy - factor, ... that are not negative, weighted by the normal
+    density: the higher the `precision`, one over the guess's standard deviation, the more this is
+    the candidate nearest to the guess. Where a pixel is saturated at 1, which says nothing about
+    the lattice, the guess is returned. All images are of shape (N, 1, H, W), values in [0, 1].
     """
     count = math.floor(1 / factor) + 1
     steps = factor * torch.arange(count, dtype=noisy.dtype, device=noisy.device)
