@@ -21,7 +21,7 @@ def training_figure(histories: dict[str, dict[str, pd.DataFrame]]) -> Figure:
     colours = {noise: f"C{index}" for index, noise in enumerate(settings)}
     for axis, (method, rows) in zip(axes[0], histories.items(), strict=True):
         for noise, history in rows.items():
-            axis.plot("images", "loss", data=history, color=colours[noise], linewidth=1.2)
+            axis.plot(history["images"], history["loss"], color=colours[noise], linewidth=1.2)
             dots = history.dropna(subset="validation_loss")
             axis.plot(dots["images"], dots["validation_loss"], "o", color=colours[noise], ms=4)
         axis.set(title=method, xlabel="image passes", yscale="log")

@@ -26,14 +26,6 @@ def recipe_class(name: str) -> type[Recipe]:
     return getattr(module, name.title().replace("_", ""))
 
 
-def training_identity(settings: object, *arrays: np.ndarray) -> str:
-    """Return a digest of everything that makes a training what it is."""
-    identity = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for array in arrays:
-        identity.update(np.ascontiguousarray(array))
-    return identity.hexdigest()
-
-
 def main(snakemake: Snakemake) -> None:
     params = snakemake.params
     purpose = snakemake.wildcards.noise, snakemake.wildcards.method
@@ -56,11 +48,13 @@ def main(snakemake: Snakemake) -> None:
     draw = partial(generator, params.seed, plugin.RECIPE, *purpose)
     kind = recipe_class(plugin.RECIPE)
     recipe = kind(network, images, params.noise, training, draw, processor)
-    # The settings may say `auto`: what they came to belongs to the training as well.
-    made_with = [processor.device.type, str(processor.autocast), torch.__version__]
-    made_of = [params.settings, params.noise, params.seed, params.code, *made_with]
-    identity = training_identity(made_of, *images.values())
-    done = train(recipe, checkpoint=Path(params.checkpoint), identity=identity, name=name)
+    # All that makes this training what it is. The settings may say `auto`: so what they came to.
+    made_of = [params.settings, params.noise, params.seed, params.code]
+    made_of += [processor.device.type, str(processor.autocast), torch.__version__]
+    made = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode())
+    for array in images.values():
+        made.update(np.ascontiguousarray(array))
+    done = train(recipe, checkpoint=Path(params.checkpoint), identity=made.hexdigest(), name=name)
 
     cost = {"training_images": done.images, "training_seconds": done.seconds}
     model = {"plugin": params.plugin, "settings": settings, "noise": params.noise}

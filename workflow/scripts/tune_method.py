@@ -55,13 +55,11 @@ def tuned(
     """
     combinations = itertools.product(*grid.values())
     candidates = [dict(zip(grid, values, strict=True)) for values in combinations]
-    inverse = clip_inversion(noise) if inversion else None
+    inverse = clip_inversion(noise) if inversion else np.asarray
     progress = Progress("candidates", len(candidates))
     results = []
     for candidate in candidates:
-        denoised = denoise(noisy, noise, {**settings, **candidate})
-        if inverse:
-            denoised = inverse(denoised)
+        denoised = inverse(denoise(noisy, noise, {**settings, **candidate}))
         ssim = float(scores(clean, denoised)["ssim"].mean())
         results.append({"settings": candidate, "ssim": ssim})
         progress.advance()

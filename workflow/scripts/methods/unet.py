@@ -55,8 +55,7 @@ class SymmetricUNet(nn.Module):
         return mean.clamp(0, 1)
 
     def estimate(self, noisy: torch.Tensor) -> torch.Tensor:
-        guess = self.slope * noisy + self.offset
-        return guess + self.network(self.inputs(noisy))
+        return self.slope * noisy + self.offset + self.network(self.inputs(noisy))
 
     def inputs(self, noisy: torch.Tensor) -> torch.Tensor:
         """Return what the U-Net sees, shape (N, C, H, W)."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from engine.messages import InputError
@@ -25,9 +25,7 @@ CAVEAT = (
     "exploits the lattice of the published Poisson noise, which adds only whole multiples of its "
     "factor, whatever the signal. This works on that noise model, not on clinical noise."
 )
-FIRST_PRECISION = 10.0  # of the untrained network: a standard deviation of .1
 FINEST = 0.01  # distance of lattice points, grey levels
-TOLERANCE = 1e-3  # grey levels, for rounding
 
 
 def build_network(settings: Mapping[str, Any], noise: Noise) -> nn.Module:
@@ -57,20 +55,19 @@ class LatticeUNet(SymmetricUNet):
         super().__init__(settings, noise)
         self.factor = float(noise["factor"])
 
-    def inputs(self, noisy: torch.Tensor) -> torch.Tensor:
+    def inputs(self, noisy: Tensor) -> Tensor:
         phase = 2 * math.pi / self.factor * noisy
         return torch.cat([super().inputs(noisy), phase.sin(), phase.cos()], 1)
 
-    def estimate(self, noisy: torch.Tensor) -> torch.Tensor:
+    def estimate(self, noisy: Tensor) -> Tensor:
         found, certainty = self.network(self.inputs(noisy)).float().split(1, dim=1)
         guess = self.slope * noisy + self.offset + found
-        precision = softplus(certainty + math.log(math.expm1(FIRST_PRECISION)))
+        # 10 while the network is untrained: a standard deviation of .1.
+        precision = softplus(certainty + math.log(math.expm1(10)))
         return lattice_mean(noisy, guess, precision, self.factor)
 
 
-def lattice_mean(
-    noisy: torch.Tensor, guess: torch.Tensor, precision: torch.Tensor, factor: float
-) -> torch.Tensor:
+def lattice_mean(noisy: Tensor, guess: Tensor, precision: Tensor, factor: float) -> Tensor:
     """Return the mean of the clean values that a pixel can have had, weighted by a guess.
 
     They are those of noisy, noisy - factor, ... that are not negative, weighted by the normal
@@ -82,6 +79,5 @@ def lattice_mean(
     steps = factor * torch.arange(count, dtype=noisy.dtype, device=noisy.device)
     candidates = noisy - steps.view(1, -1, 1, 1)
     weights = -0.5 * ((candidates - guess) * precision) ** 2
-    weights = weights.masked_fill(candidates < -TOLERANCE, -torch.inf).softmax(1)
-    mean = (weights * candidates).sum(1, keepdim=True)
-    return torch.where(noisy >= 1, guess, mean)
+    weights = weights.masked_fill(candidates < -1e-3, -torch.inf).softmax(1)  # 0, but for rounding
+    return torch.where(noisy >= 1, guess, (weights * candidates).sum(1, keepdim=True))

@@ -6,18 +6,15 @@ configuration.
 
 import importlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from engine.messages import InputError
 from noise.seeds import generator
 
-if TYPE_CHECKING:
-    import torch
-
 Noise = Mapping[str, float | str]
-Image = TypeVar("Image", np.ndarray, "torch.Tensor")
+Image = TypeVar("Image")  # an array or a tensor
 
 
 def corrupt(image: Image, noise: Noise, rng: Any) -> Image:  # noqa: ANN401

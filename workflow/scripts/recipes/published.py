@@ -61,22 +61,17 @@ class Published(Recipe):
         if loss < self.best_loss:
             self.best_loss = loss
             if self.settings["keep"] == "best":
-                self.best_state = copied(self.network)
+                self.best_state = super().kept()
         return loss
 
     def kept(self) -> State:
-        return self.best_state or copied(self.network)
+        return self.best_state or super().kept()
 
     def state(self) -> State:
         return {"best_loss": self.best_loss, "best_state": self.best_state}
 
     def restore(self, state: State) -> None:
         self.best_loss, self.best_state = state["best_loss"], state["best_state"]
-
-
-def copied(network: nn.Module) -> State:
-    """Return a copy of the network's weights, on the CPU."""
-    return {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
 
 
 class KerasAdam(torch.optim.Optimizer):

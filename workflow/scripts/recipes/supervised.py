@@ -13,7 +13,7 @@ from torch.nn.functional import mse_loss
 
 from noise.device_random import DeviceGenerator
 from noise.models import corrupt
-from training.recipe import Recipe, State
+from training.recipe import Recipe, State, copied
 
 DATA = "clean"
 USES = ["clean images", "noise model"]
@@ -42,7 +42,7 @@ class Supervised(Recipe):
         capture = self.processor.capture
         self.optimizer = torch.optim.AdamW(weights, rate, capturable=capture, **ADAMW)
         self.averaging = min(1.0, 1 / (AVERAGED * self.steps))
-        self.averages = [value.clone() for value in self.averaged()]
+        self.averages = {name: value.clone() for name, value in self.averaged().items()}
         self.count = len(next(iter(self.images.values())))
         self.orders: dict[int, np.ndarray] = {}
 
@@ -86,25 +86,22 @@ class Supervised(Recipe):
 
     @torch.no_grad()
     def after_update(self) -> None:
-        torch._foreach_lerp_(self.averages, self.averaged(), self.averaging)
+        averages, values = (list(each.values()) for each in (self.averages, self.averaged()))
+        torch._foreach_lerp_(averages, values, self.averaging)
 
-    def averaged(self) -> list[torch.Tensor]:
+    def averaged(self) -> State:
         """Return what the moving average is of: weights, and running means if there are any."""
-        return [v for v in self.network.state_dict().values() if v.is_floating_point()]
+        return {k: v for k, v in self.network.state_dict().items() if v.is_floating_point()}
 
     def kept(self) -> State:
-        averages = iter(self.averages)
-        return {
-            name: (next(averages) if value.is_floating_point() else value).cpu().clone()
-            for name, value in self.network.state_dict().items()
-        }
+        return copied(self.network.state_dict() | self.averages)
 
     def state(self) -> State:
         return {"averages": self.averages}
 
     def restore(self, state: State) -> None:
-        for average, saved in zip(self.averages, state["averages"], strict=True):
-            average.copy_(saved)
+        for name, average in self.averages.items():
+            average.copy_(state["averages"][name])
 
 
 def flipped(images: torch.Tensor, rng: DeviceGenerator) -> torch.Tensor:

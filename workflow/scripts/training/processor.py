@@ -130,9 +130,8 @@ def chosen_processor(device: str, settings: Mapping[str, Any]) -> Processor:
     autocast = autocast_dtype(settings["precision"], place)
     layout, on_gpu = settings.get("layout", "channels_last"), place.type == "cuda"
     capture = on_gpu and settings.get("capture", True)
-    name = (
-        torch.cuda.get_device_name(place) if on_gpu else f"CPU, {torch.get_num_threads()} threads"
-    )
+    threads = torch.get_num_threads()
+    name = torch.cuda.get_device_name(place) if on_gpu else f"CPU, {threads} threads"
     precision, steps = "bf16" if autocast else "fp32", "CUDA graph" if capture else "step by step"
     log.info("runs on %s: %s, %s, %s", name, precision, layout, steps)
     return Processor(place, autocast, layout, capture)

@@ -19,6 +19,11 @@ from training.processor import Captured, Processor
 State = dict[str, Any]
 
 
+def copied(weights: State) -> State:
+    """Return a copy of weights, on the CPU."""
+    return {name: value.detach().cpu().clone() for name, value in weights.items()}
+
+
 @dataclass(eq=False)
 class Recipe:
     """How a network is trained. Each file in `recipes/` has a subclass of that name.
@@ -114,8 +119,8 @@ class Recipe:
         return None
 
     def kept(self) -> State:
-        """Return the weights that the trained network will have."""
-        raise NotImplementedError
+        """Return a copy of the weights that the trained network will have."""
+        return copied(self.network.state_dict())
 
     def state(self) -> State:
         """Return what a checkpoint needs besides the network and the optimizer."""
