@@ -1,7 +1,4 @@
-"""The published convolutional auto-encoder.
-
-Is trained on pairs of clean and noisy images; does not use the noise model.
-"""
+"""The published convolutional auto-encoder, trained on pairs of clean and noisy images."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise

@@ -1,7 +1,4 @@
-"""Median filter, the published experiment's classical baseline.
-
-Uses neither the noise model nor clean training images.
-"""
+"""Median filter, the published experiment's classical baseline."""
 
 from collections.abc import Mapping
 

@@ -35,10 +35,9 @@ def build_network(settings: Mapping[str, Any], noise: Noise) -> nn.Module:
         InputError: When the lattice is so fine that a pixel has more candidates than memory bears.
     """
     if noise["factor"] < FINEST:
-        raise InputError(
-            f"the lattice step takes a noise factor of {FINEST} or more, not {noise['factor']}; "
-            "name the noise settings that it is for with `only`"
-        )
+        fault = f"takes a noise factor of {FINEST} or more, not {noise['factor']}"
+        remedy = "name the noise settings that it is for with `only`"
+        raise InputError(f"the lattice step {fault}; {remedy}")
     return LatticeUNet(settings, noise)
 
 

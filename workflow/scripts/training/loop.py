@@ -60,10 +60,9 @@ def train(recipe: Recipe, *, checkpoint: Path, identity: str, name: str) -> Prog
             validation_loss = recipe.validation_loss(state.step)
         except Exception as error:
             if fault := out_of_memory(error):
-                remedy = "set a smaller `batch` in the method's training"
-                raise InputError(
-                    f"{fault} with a batch of {recipe.batch} images: {remedy}, or {MORE_MEMORY}"
-                ) from error
+                fault += f" with a batch of {recipe.batch} images"
+                remedy = f"set a smaller `batch` in the method's training, or {MORE_MEMORY}"
+                raise InputError(f"{fault}: {remedy}") from error
             raise
         state.step += 1
         state.images += count
@@ -85,11 +84,10 @@ def _report(state: Progressed, recipe: Recipe, validation: float | None, checkpo
     losses = {"loss": loss, "validation_loss": validation}
     for what, value in losses.items():
         if value is not None and _has_diverged(value, state, what):
-            message = f"the {what.replace('_', ' ')} is {value:.4g} at step {state.step}"
-            raise InputError(
-                f"{message}: training diverged; a smaller learning_rate or precision: fp32 may help"
-                + _last_good_weights(state, recipe, checkpoint)
-            )
+            fault = f"the {what.replace('_', ' ')} is {value:.4g} at step {state.step}"
+            remedy = "a smaller learning_rate or precision: fp32 may help"
+            remedy += _last_good_weights(state, recipe, checkpoint)
+            raise InputError(f"{fault}: training diverged; {remedy}")
     line = {"step": state.step, "epoch": recipe.epoch(state.step - 1), "images": state.images}
     state.history.append(line | losses)
     recipe.summed_error.zero_()
@@ -110,9 +108,8 @@ def _last_good_weights(state: Progressed, recipe: Recipe, checkpoint: Path) -> s
         with torch.no_grad():
             loss = recipe.losses()[1].item()
         if not _has_diverged(loss, state):
-            step = content["progressed"]["step"]
-            where = f"The weights of step {step} are in {path}, as `network`"
-            return f". {where}; with them the loss is {loss:.4g}"
+            weights = f"weights of step {content['progressed']['step']} are in {path}"
+            return f". The {weights}, as `network`; with them the loss is {loss:.4g}"
     return ""
 
 
@@ -151,12 +148,10 @@ def _sound_files(checkpoint: Path, identity: str) -> Iterator[tuple[Path, dict[s
 
     One that can't be read is deleted, so that it never takes the place of the one before it.
     """
-    for path in copies(checkpoint):
+    for path in filter(Path.exists, copies(checkpoint)):
         try:
             content = load_tensors(path)
             state = Progressed(**content["progressed"])
-        except FileNotFoundError:
-            continue
         except (InputError, KeyError, TypeError) as error:
             log.warning("%s: the checkpoint before it is used, if there is one", error)
             path.unlink(missing_ok=True)

@@ -111,10 +111,8 @@ class Captured:
             with torch.cuda.graph(graph):
                 self.function()
         except RuntimeError as error:
-            raise InputError(
-                f"a training step can't be recorded as a CUDA graph ({error}); "
-                "set capture: false in the method's training"
-            ) from error
+            fault = f"a training step can't be recorded as a CUDA graph ({error})"
+            raise InputError(f"{fault}; set capture: false in the method's training") from error
         finally:
             gc.enable()
         return graph
