@@ -17,12 +17,9 @@ def main(snakemake: Snakemake) -> None:
         settings |= best["settings"]
     plugin = importlib.import_module(f"methods.{params.plugin}")
     denoise = partial(plugin.denoise, noise=params.noise, settings=settings)
-    milliseconds = denoise_test_images(
-        denoise,
-        snakemake.input.noisy,
-        snakemake.output.images,
-        params.noise if params.inversion else None,
-    )
+    noisy, images = snakemake.input.noisy, snakemake.output.images
+    inverted = params.noise if params.inversion else None
+    milliseconds = denoise_test_images(denoise, noisy, images, inverted)
     write_cost(snakemake.output.cost, wildcards.noise, wildcards.method, milliseconds, {})
 
 

@@ -13,8 +13,7 @@ from files.atomic import replacing
 def training_figure(histories: dict[str, dict[str, pd.DataFrame]]) -> Figure:
     """Return the figure: one panel a method, one colour a noise setting.
 
-    Args:
-        histories: By method and noise setting, the training's history (see `training.loop`).
+    The histories, by method and noise setting, are those of `training.loop`.
     """
     figure = Figure(figsize=(6.5 * len(histories), 4.2), layout="constrained")
     axes = figure.subplots(1, len(histories), squeeze=False, sharey=True)
@@ -22,11 +21,9 @@ def training_figure(histories: dict[str, dict[str, pd.DataFrame]]) -> Figure:
     colours = {noise: f"C{index}" for index, noise in enumerate(settings)}
     for axis, (method, rows) in zip(axes[0], histories.items(), strict=True):
         for noise, history in rows.items():
-            colour = colours[noise]
-            axis.plot(history["images"], history["loss"], color=colour, linewidth=1.2)
-            validation = history.dropna(subset="validation_loss")
-            dots = validation["images"], validation["validation_loss"]
-            axis.plot(*dots, "o", color=colour, markersize=4)
+            axis.plot(history["images"], history["loss"], color=colours[noise], linewidth=1.2)
+            dots = history.dropna(subset="validation_loss")
+            axis.plot(dots["images"], dots["validation_loss"], "o", color=colours[noise], ms=4)
         axis.set(title=method, xlabel="image passes", yscale="log")
         axis.grid(alpha=0.3, which="both")
     axes[0, 0].set_ylabel("mean squared error (dots: validation)")

@@ -3,6 +3,7 @@
 import hashlib
 import importlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,14 +27,6 @@ def recipe_class(name: str) -> "type[Recipe]":
     return getattr(module, name.title().replace("_", ""))
 
 
-def training_identity(settings: object, *arrays: np.ndarray) -> str:
-    """Return a digest of everything that makes a training what it is."""
-    identity = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    for array in arrays:
-        identity.update(np.ascontiguousarray(array))
-    return identity.hexdigest()
-
-
 def main(snakemake: Snakemake) -> None:
     checkpoint = checkpoint_of(snakemake.output.model)
     with alone(lock_of(checkpoint), f"the training of {snakemake.output.model}"):
@@ -49,60 +42,39 @@ def train_network(snakemake: Snakemake, checkpoint: Path) -> None:
     from training.processor import chosen_processor, keep_freed_memory
 
     params = snakemake.params
-    noise, method = snakemake.wildcards.noise, snakemake.wildcards.method
+    purpose = snakemake.wildcards.noise, snakemake.wildcards.method
+    name = "/".join(purpose)
     settings = dict(params.settings)
     training = settings.pop("training")
 
     torch.set_num_threads(training["threads"])
     keep_freed_memory()
     processor = chosen_processor(params.device, training)
-    images = {name: load_images(path) for name, path in snakemake.input.items() if path}
+    images = {key: load_images(path) for key, path in snakemake.input.items() if path}
 
-    torch.manual_seed(digest(params.seed, "initialise", noise, method))
+    torch.manual_seed(digest(params.seed, "initialise", *purpose))
     plugin = importlib.import_module(f"methods.{params.plugin}")
     network = plugin.build_network(settings, params.noise)
     parameters = sum(p.numel() for p in network.parameters())
-    log.info(
-        "%s/%s: %d parameters, %d steps of %d images",
-        noise,
-        method,
-        parameters,
-        training["steps"],
-        training["batch"],
-    )
+    steps, batch = training["steps"], training["batch"]
+    log.info("%s: %d parameters, %d steps of %d images", name, parameters, steps, batch)
 
-    recipe = recipe_class(plugin.RECIPE)(
-        network,
-        images,
-        params.noise,
-        training,
-        lambda *purpose: generator(params.seed, plugin.RECIPE, noise, method, *purpose),
-        processor,
-    )
-    # The settings may say `auto`: what they came to belongs to the training as well.
-    made_with = [processor.device.type, str(processor.autocast), torch.__version__]
-    trained = train(
-        recipe,
-        checkpoint=checkpoint,
-        identity=training_identity(
-            [params.settings, params.noise, params.seed, params.code, *made_with], *images.values()
-        ),
-        name=f"{noise}/{method}",
-    )
+    draw = partial(generator, params.seed, plugin.RECIPE, *purpose)
+    kind = recipe_class(plugin.RECIPE)
+    recipe = kind(network, images, params.noise, training, draw, processor)
+    # All that makes this training what it is. The settings may say `auto`: so what they came to.
+    made_of = [params.settings, params.noise, params.seed, params.code]
+    made_of += [processor.device.type, str(processor.autocast), torch.__version__]
+    made = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode())
+    for array in images.values():
+        made.update(np.ascontiguousarray(array))
+    done = train(recipe, checkpoint=checkpoint, identity=made.hexdigest(), name=name)
 
-    model = {
-        "plugin": params.plugin,
-        "settings": settings,
-        "noise": params.noise,
-        "weights": recipe.kept(),
-        "cost": {
-            "parameters": parameters,
-            "training_images": trained.images,
-            "training_seconds": trained.seconds,
-        },
-    }
+    cost = {"training_images": done.images, "training_seconds": done.seconds}
+    model = {"plugin": params.plugin, "settings": settings, "noise": params.noise}
+    model |= {"weights": recipe.kept(), "cost": {"parameters": parameters} | cost}
     save_tensors(snakemake.output.model, model)
-    write_table(snakemake.output.history, trained.history)
+    write_table(snakemake.output.history, done.history)
 
 
 if __name__ == "__main__":

@@ -21,10 +21,7 @@ Grid = Mapping[str, Sequence[Any]]
 
 
 def validation_images(images: int) -> list[int]:
-    """Return which of the training images settings are tried on.
-
-    They are spread evenly over the last fifth.
-    """
+    """Return which training images settings are tried on: spread evenly over the last fifth."""
     first = images - max(1, images // 5)
     chosen = np.linspace(first, images - 1, min(IMAGES, images - first))
     return chosen.round().astype(int).tolist()
@@ -46,8 +43,7 @@ def tuned(
         grid: The candidates of each setting that is tuned.
         settings: The others, which are given.
         clean: Ground truth, shape (N, H, W), values in [0, 1].
-        noisy: The same images with noise.
-        noise: The noise setting.
+        noisy: The same images with noise, that of `noise`.
         inversion: Whether the clip-aware inversion is applied to what `denoise` returns.
 
     Returns:
@@ -57,16 +53,13 @@ def tuned(
     Raises:
         InputError: When a pixel of a result is not a finite number.
     """
-    candidates = [
-        dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())
-    ]
-    inverse = clip_inversion(noise) if inversion else None
+    combinations = itertools.product(*grid.values())
+    candidates = [dict(zip(grid, values, strict=True)) for values in combinations]
+    inverse = clip_inversion(noise) if inversion else np.asarray
     progress = Progress("candidates", len(candidates))
     results = []
     for candidate in candidates:
-        denoised = denoise(noisy, noise, {**settings, **candidate})
-        if inverse:
-            denoised = inverse(denoised)
+        denoised = inverse(denoise(noisy, noise, {**settings, **candidate}))
         ssim = float(scores(clean, denoised)["ssim"].mean())
         results.append({"settings": candidate, "ssim": ssim})
         progress.advance()
@@ -88,31 +81,22 @@ def at_the_end(best: Mapping[str, Any], grid: Grid) -> list[str]:
 
 
 def main(snakemake: Snakemake) -> None:
-    params, name = snakemake.params, snakemake.wildcards.noise
+    params, wildcards = snakemake.params, snakemake.wildcards
+    name = f"{wildcards.noise}/{wildcards.method}"
     images = load_images(snakemake.input.images, mmap_mode="r")
     chosen = validation_images(len(images))
     clean = np.asarray(images[chosen], np.float64)
-    noisy = np.stack(
-        [
-            corrupt(image, params.noise, generator(params.seed, "tune", name, index))
-            for image, index in zip(clean, chosen, strict=True)
-        ]
-    )
-    plugin = importlib.import_module(f"methods.{params.plugin}")
-    results = tuned(
-        plugin.denoise, params.grid, params.settings, clean, noisy, params.noise, params.inversion
-    )
+    rngs = (generator(params.seed, "tune", wildcards.noise, index) for index in chosen)
+    noisy = np.stack([corrupt(a, params.noise, rng) for a, rng in zip(clean, rngs, strict=True)])
+    denoise = importlib.import_module(f"methods.{params.plugin}").denoise
+    images = clean, noisy, params.noise
+    results = tuned(denoise, params.grid, params.settings, *images, params.inversion)
     best = results[0]
-    log.info("%s/%s: best of %d: %s", name, snakemake.wildcards.method, len(results), best)
+    log.info("%s: best of %d: %s", name, len(results), best)
     for setting in at_the_end(best["settings"], params.grid):
-        log.warning(
-            "%s/%s: the best %s, %s, is at the end of its list %s; a longer list may do better",
-            name,
-            snakemake.wildcards.method,
-            setting,
-            best["settings"][setting],
-            list(params.grid[setting]),
-        )
+        value, values = best["settings"][setting], list(params.grid[setting])
+        remark = f"the best {setting}, {value}, is at the end of its list {values}"
+        log.warning("%s: %s; a longer list may do better", name, remark)
     with replacing(snakemake.output.tuning) as path:
         path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 

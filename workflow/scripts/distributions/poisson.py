@@ -8,12 +8,8 @@ import numpy as np
 
 SETTINGS = {
     "factor": {"type": "number", "exclusiveMinimum": 0},
-    "lambda": {
-        "type": "number",
-        "exclusiveMinimum": 0,
-        "maximum": 1000000,
-        "description": "mean count, one count is one factor",
-    },
+    # Mean count; one count is one factor.
+    "lambda": {"type": "number", "exclusiveMinimum": 0, "maximum": 1000000},
 }
 
 

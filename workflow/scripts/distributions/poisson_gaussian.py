@@ -7,17 +7,9 @@ raw-data, IEEE Transactions on Image Processing 17(10), 2008.
 import numpy as np
 
 SETTINGS = {
-    "dose": {
-        "type": "number",
-        "exclusiveMinimum": 0,
-        "maximum": 1000000000,
-        "description": "quanta that a pixel of value 1 counts",
-    },
-    "electronic": {
-        "type": "number",
-        "minimum": 0,
-        "description": "standard deviation, in grey levels of [0, 1]",
-    },
+    # Quanta that a pixel of value 1 counts.
+    "dose": {"type": "number", "exclusiveMinimum": 0, "maximum": 1000000000},
+    "electronic": {"type": "number", "minimum": 0},  # standard deviation, grey levels of [0, 1]
 }
 
 

@@ -2,14 +2,8 @@
 
 import numpy as np
 
-SETTINGS = {
-    "share": {
-        "type": "number",
-        "minimum": 0,
-        "maximum": 1,
-        "description": "of the pixels, half of which become 0 and half 1",
-    },
-}
+# Of the pixels, half of which become 0 and half 1.
+SETTINGS = {"share": {"type": "number", "minimum": 0, "maximum": 1}}
 
 
 def draw(image: np.ndarray, rng: np.random.Generator, *, share: float) -> np.ndarray:

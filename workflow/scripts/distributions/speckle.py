@@ -2,9 +2,7 @@
 
 import numpy as np
 
-SETTINGS = {
-    "std": {"type": "number", "minimum": 0, "description": "of a factor of mean 1"},
-}
+SETTINGS = {"std": {"type": "number", "minimum": 0, "description": "of a factor of mean 1"}}
 
 
 def draw(image: np.ndarray, rng: np.random.Generator, *, std: float) -> np.ndarray:

@@ -86,7 +86,7 @@ def check_plan() -> None:
     """Raise an InputError where Snakemake came to another plan than that of the main process."""
     if different := os.environ.get(DIFFERENT):
         raise InputError(
-            f"not as planned: {different}. It was edited while this job waited, or is another one on "
+            f"not as planned: {different}. It was edited while this job waited, or differs on "
             f"{socket.gethostname()}. Run the same command again: what it changes is done again"
         )
 

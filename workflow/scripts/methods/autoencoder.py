@@ -1,7 +1,4 @@
-"""The published convolutional auto-encoder.
-
-Is trained on pairs of clean and noisy images; does not use the noise model.
-"""
+"""The published convolutional auto-encoder, trained on pairs of clean and noisy images."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -12,13 +9,8 @@ from torch.nn import functional
 
 from noise.models import Noise
 
-SETTINGS = {
-    "tail": {
-        "type": "array",
-        "items": {"type": "integer", "minimum": 1},
-        "description": "channels of the convolutions between the decoder and the output",
-    },
-}
+# Channels of the convolutions between the decoder and the output.
+SETTINGS = {"tail": {"type": "array", "items": {"type": "integer", "minimum": 1}}}
 IMAGE_SIZE_MULTIPLE = 4
 RECIPE = "published"
 USES: list[str] = []
@@ -56,15 +48,13 @@ class AutoEncoder(nn.Module):
             x = functional.conv2d(x, mirrored(layer.weight), layer.bias, stride=2, padding=1)
             x = functional.relu(x, inplace=True)
         for layer in self.decoder:
-            x = functional.conv_transpose2d(
-                x, mirrored(layer.weight), stride=2, padding=1, output_padding=1
-            )
+            kernels = mirrored(layer.weight)
+            x = functional.conv_transpose2d(x, kernels, stride=2, padding=1, output_padding=1)
             # Apart: on CPUs the gradient of a transposed convolution's own bias takes three times
             # as long as all its others.
             x = functional.relu(x.add_(layer.bias.to(x.dtype).view(-1, 1, 1)), inplace=True)
         for layer in self.tail:
-            x = functional.conv2d(x, mirrored(layer.weight), layer.bias, padding=1)
-            x = functional.sigmoid(x)
+            x = functional.conv2d(x, mirrored(layer.weight), layer.bias, padding=1).sigmoid()
         return mirrored(x)
 
 

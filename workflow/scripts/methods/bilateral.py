@@ -10,27 +10,18 @@ from collections.abc import Mapping
 
 import numpy as np
 
-SETTINGS = {
-    "sigma_color": {
-        "type": "number",
-        "exclusiveMinimum": 0,
-        "description": "standard deviation of the weights over grey levels of [0, 1]",
-    },
-    "sigma_spatial": {
-        "type": "number",
-        "exclusiveMinimum": 0,
-        "description": "standard deviation of the weights over distance, pixels",
-    },
+SETTINGS = {  # standard deviations of the weights
+    "sigma_color": {"type": "number", "exclusiveMinimum": 0},  # over grey levels of [0, 1]
+    "sigma_spatial": {"type": "number", "exclusiveMinimum": 0},  # over distance, pixels
 }
 USES: list[str] = []
 TRUNCATE = 3  # standard deviations to the border of the window
 
 
 def denoise(noisy: np.ndarray, noise: Mapping, settings: Mapping) -> np.ndarray:
-    """Return for each pixel the average of a window, weighted by distance and grey level.
+    """Return images of shape (N, H, W), values in [0, 1], filtered; `noise` is not used.
 
-    Takes and returns images of shape (N, H, W), values in [0, 1]. The window reaches three times
-    as far as `sigma_spatial`; borders are reflected. `noise` is not used.
+    The window reaches three times as far as `sigma_spatial`; borders are reflected.
     """
     return np.stack([_filtered(image, **settings) for image in noisy])
 

@@ -13,15 +13,10 @@ import numpy as np
 from engine.messages import InputError
 
 SETTINGS = {
-    "sigma": {
-        "type": "number",
-        "exclusiveMinimum": 0,
-        "description": "assumed standard deviation of the noise, grey levels of [0, 1]",
-    },
-    "profile": {
-        "enum": ["np", "lc", "vn"],
-        "description": "normal, of low complexity (three times as fast), for heavy noise",
-    },
+    # The noise's assumed standard deviation, grey levels of [0, 1].
+    "sigma": {"type": "number", "exclusiveMinimum": 0},
+    # Normal, of low complexity (three times as fast), for heavy noise.
+    "profile": {"enum": ["np", "lc", "vn"]},
 }
 USES: list[str] = []
 PROFILES = {"np": "BM3DProfile", "lc": "BM3DProfileLC", "vn": "BM3DProfileVN"}

@@ -8,19 +8,11 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import ndimage
 
-SETTINGS = {
-    "sigma": {
-        "type": "number",
-        "exclusiveMinimum": 0,
-        "description": "standard deviation of the weights, pixels",
-    },
-}
+# Standard deviation of the weights, pixels.
+SETTINGS = {"sigma": {"type": "number", "exclusiveMinimum": 0}}
 USES: list[str] = []
 
 
 def denoise(noisy: np.ndarray, noise: Mapping, settings: Mapping) -> np.ndarray:
-    """Return images of shape (N, H, W), values in [0, 1], convolved with a Gaussian.
-
-    Borders are reflected. `noise` is not used.
-    """
+    """Return images of shape (N, H, W), convolved with a Gaussian; borders are reflected."""
     return ndimage.gaussian_filter(noisy, settings["sigma"], axes=(1, 2))

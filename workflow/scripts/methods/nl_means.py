@@ -11,22 +11,12 @@ import numpy as np
 from skimage.restoration import denoise_nl_means
 
 SETTINGS = {
-    "sigma": {
-        "type": "number",
-        "exclusiveMinimum": 0,
-        "description": "assumed standard deviation of the noise, grey levels of [0, 1]",
-    },
-    "h": {
-        "type": "number",
-        "exclusiveMinimum": 0,
-        "description": "distance of patches at which their weight falls, in units of sigma",
-    },
-    "patch_size": {"type": "integer", "minimum": 1, "description": "side, pixels"},
-    "patch_distance": {
-        "type": "integer",
-        "minimum": 1,
-        "description": "how far patches are searched, pixels",
-    },
+    # The noise's assumed standard deviation, grey levels of [0, 1].
+    "sigma": {"type": "number", "exclusiveMinimum": 0},
+    # Distance of patches at which their weight falls, in units of sigma.
+    "h": {"type": "number", "exclusiveMinimum": 0},
+    "patch_size": {"type": "integer", "minimum": 1},  # side, pixels
+    "patch_distance": {"type": "integer", "minimum": 1},  # how far patches are searched, pixels
 }
 USES: list[str] = []
 
@@ -34,11 +24,8 @@ USES: list[str] = []
 def denoise(noisy: np.ndarray, noise: Mapping, settings: Mapping) -> np.ndarray:
     """Return for each pixel the average of those with similar patches around them.
 
-    Takes and returns images of shape (N, H, W), values in [0, 1]. Borders are reflected. `noise` is
-    not used.
+    Takes and returns images of shape (N, H, W), values in [0, 1]; borders are reflected.
     """
-    sigma, strength = settings["sigma"], settings["h"] * settings["sigma"]
-    size, distance = settings["patch_size"], settings["patch_distance"]
-    return np.stack(
-        [denoise_nl_means(image, size, distance, strength, sigma=sigma) for image in noisy]
-    )
+    sigma = settings["sigma"]
+    how = settings["patch_size"], settings["patch_distance"], settings["h"] * sigma
+    return np.stack([denoise_nl_means(image, *how, sigma=sigma) for image in noisy])

@@ -1,8 +1,6 @@
 """The U-Net trained without clean images, on one noisy exposure of each subject (Noise2Void)."""
 
-from methods.unet import IMAGE_SIZE_MULTIPLE as IMAGE_SIZE_MULTIPLE
-from methods.unet import SETTINGS as SETTINGS
-from methods.unet import build_network as build_network
+from methods.unet import IMAGE_SIZE_MULTIPLE, SETTINGS, build_network  # noqa: F401
 
 RECIPE = "noise2void"
 USES = ["noise model"]

@@ -10,16 +10,10 @@ import numpy as np
 from skimage.restoration import denoise_tv_chambolle
 
 SETTINGS = {
-    "weight": {
-        "type": "number",
-        "exclusiveMinimum": 0,
-        "description": "of the total variation against the squared difference, grey levels",
-    },
-    "tolerance": {
-        "type": "number",
-        "exclusiveMinimum": 0,
-        "description": "relative change of the cost at which the iteration stops",
-    },
+    # Of the total variation against the squared difference, grey levels.
+    "weight": {"type": "number", "exclusiveMinimum": 0},
+    # Relative change of the cost at which the iteration stops.
+    "tolerance": {"type": "number", "exclusiveMinimum": 0},
 }
 USES: list[str] = []
 ITERATIONS = 1000  # at most; the default of 200 is few for a small tolerance
@@ -29,10 +23,8 @@ def denoise(noisy: np.ndarray, noise: Mapping, settings: Mapping) -> np.ndarray:
     """Return the images of least total variation and squared difference together.
 
     Takes and returns images of shape (N, H, W), values in [0, 1]. The greater the weight, the
-    smoother; a great tolerance stops early and keeps more detail. `noise` is not used.
+    smoother; a great tolerance stops early and keeps more detail.
     """
     weight, tolerance = settings["weight"], settings["tolerance"]
     # As if they were channels, which are denoised one by one.
-    return denoise_tv_chambolle(
-        noisy, weight, eps=tolerance, max_num_iter=ITERATIONS, channel_axis=0
-    )
+    return denoise_tv_chambolle(noisy, weight, tolerance, ITERATIONS, channel_axis=0)

@@ -16,18 +16,14 @@ from noise.models import Noise, linear_estimate
 RECIPE = "supervised"
 USES = ["noise model"]
 SETTINGS = {
-    "widths": {
+    "widths": {  # channels at 1/2, 1/4, 1/8 ... of the image's resolution
         "type": "array",
         "items": {"type": "integer", "minimum": 1},
         "minItems": 1,
         "maxItems": 4,
-        "description": "channels at 1/2, 1/4, 1/8 ... of the image's resolution",
     },
-    "blocks": {
-        "type": "integer",
-        "minimum": 1,
-        "description": "residual blocks at each resolution, on the way down and on the way up",
-    },
+    # Residual blocks at each resolution, on the way down and on the way up.
+    "blocks": {"type": "integer", "minimum": 1},
 }
 IMAGE_SIZE_MULTIPLE = 16
 
@@ -59,8 +55,7 @@ class SymmetricUNet(nn.Module):
         return mean.clamp(0, 1)
 
     def estimate(self, noisy: torch.Tensor) -> torch.Tensor:
-        guess = self.slope * noisy + self.offset
-        return guess + self.network(self.inputs(noisy))
+        return self.slope * noisy + self.offset + self.network(self.inputs(noisy))
 
     def inputs(self, noisy: torch.Tensor) -> torch.Tensor:
         """Return what the U-Net sees, shape (N, C, H, W)."""
@@ -74,8 +69,7 @@ class UNet(nn.Module):
     one of each block, start at zero, so that the untrained network returns zeros.
 
     Args:
-        inputs: Channels of the input.
-        outputs: Channels of the output.
+        inputs, outputs: Channels.
         widths: Channels at each resolution, the finest (half the image's) first.
         blocks: Residual blocks at each resolution; at the coarsest, twice as many.
     """

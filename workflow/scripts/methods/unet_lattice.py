@@ -11,13 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from engine.messages import InputError
-from methods.unet import IMAGE_SIZE_MULTIPLE as IMAGE_SIZE_MULTIPLE
-from methods.unet import SETTINGS as SETTINGS
-from methods.unet import SymmetricUNet
+from methods.unet import IMAGE_SIZE_MULTIPLE, SETTINGS, SymmetricUNet  # noqa: F401
 from noise.models import Noise
 
 RECIPE = "supervised"
@@ -27,9 +25,7 @@ CAVEAT = (
     "exploits the lattice of the published Poisson noise, which adds only whole multiples of its "
     "factor, whatever the signal. This works on that noise model, not on clinical noise."
 )
-FIRST_PRECISION = 10.0  # of the untrained network: a standard deviation of .1
 FINEST = 0.01  # distance of lattice points, grey levels
-TOLERANCE = 1e-3  # grey levels, for rounding
 
 
 def build_network(settings: Mapping[str, Any], noise: Noise) -> nn.Module:
@@ -39,10 +35,9 @@ def build_network(settings: Mapping[str, Any], noise: Noise) -> nn.Module:
         InputError: When the lattice is so fine that a pixel has more candidates than memory bears.
     """
     if noise["factor"] < FINEST:
-        raise InputError(
-            f"the lattice step takes a noise factor of {FINEST} or more, not {noise['factor']}; "
-            "name the noise settings that it is for with `only`"
-        )
+        fault = f"takes a noise factor of {FINEST} or more, not {noise['factor']}"
+        remedy = "name the noise settings that it is for with `only`"
+        raise InputError(f"the lattice step {fault}; {remedy}")
     return LatticeUNet(settings, noise)
 
 
@@ -59,37 +54,29 @@ class LatticeUNet(SymmetricUNet):
         super().__init__(settings, noise)
         self.factor = float(noise["factor"])
 
-    def inputs(self, noisy: torch.Tensor) -> torch.Tensor:
+    def inputs(self, noisy: Tensor) -> Tensor:
         phase = 2 * math.pi / self.factor * noisy
         return torch.cat([super().inputs(noisy), phase.sin(), phase.cos()], 1)
 
-    def estimate(self, noisy: torch.Tensor) -> torch.Tensor:
+    def estimate(self, noisy: Tensor) -> Tensor:
         found, certainty = self.network(self.inputs(noisy)).float().split(1, dim=1)
         guess = self.slope * noisy + self.offset + found
-        precision = softplus(certainty + math.log(math.expm1(FIRST_PRECISION)))
+        # 10 while the network is untrained: a standard deviation of .1.
+        precision = softplus(certainty + math.log(math.expm1(10)))
         return lattice_mean(noisy, guess, precision, self.factor)
 
 
-def lattice_mean(
-    noisy: torch.Tensor, guess: torch.Tensor, precision: torch.Tensor, factor: float
-) -> torch.Tensor:
+def lattice_mean(noisy: Tensor, guess: Tensor, precision: Tensor, factor: float) -> Tensor:
     """Return the mean of the clean values that a pixel can have had, weighted by a guess.
 
-    Args:
-        noisy: Noisy image, shape (N, 1, H, W), values in [0, 1].
-        guess: Estimates of the clean values, of the same shape.
-        precision: One over their standard deviations, of the same shape; the candidates are
-            weighted by the normal density. The higher, the more this is the nearest candidate.
-        factor: Distance of the lattice's points.
-
-    Returns:
-        The mean of the candidates noisy, noisy - factor, ... that are not negative; where a pixel
-        is saturated at 1, which says nothing about the lattice, the guess.
+    They are those of noisy, noisy - factor, ... that are not negative, weighted by the normal
+    density: the higher the `precision`, one over the guess's standard deviation, the more this is
+    the candidate nearest to the guess. Where a pixel is saturated at 1, which says nothing about
+    the lattice, the guess is returned. All images are of shape (N, 1, H, W), values in [0, 1].
     """
     count = math.floor(1 / factor) + 1
     steps = factor * torch.arange(count, dtype=noisy.dtype, device=noisy.device)
     candidates = noisy - steps.view(1, -1, 1, 1)
     weights = -0.5 * ((candidates - guess) * precision) ** 2
-    weights = weights.masked_fill(candidates < -TOLERANCE, -torch.inf).softmax(1)
-    mean = (weights * candidates).sum(1, keepdim=True)
-    return torch.where(noisy >= 1, guess, mean)
+    weights = weights.masked_fill(candidates < -1e-3, -torch.inf).softmax(1)  # 0, but for rounding
+    return torch.where(noisy >= 1, guess, (weights * candidates).sum(1, keepdim=True))

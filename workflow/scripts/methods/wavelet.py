@@ -12,16 +12,10 @@ import pywt
 from skimage.restoration import cycle_spin, denoise_wavelet
 
 SETTINGS = {
-    "sigma": {
-        "type": "number",
-        "exclusiveMinimum": 0,
-        "description": "assumed standard deviation of the noise, grey levels of [0, 1]",
-    },
-    "levels": {
-        "type": "integer",
-        "minimum": 1,
-        "description": "of the decomposition; at most as many as the image's size allows",
-    },
+    # The noise's assumed standard deviation, grey levels of [0, 1].
+    "sigma": {"type": "number", "exclusiveMinimum": 0},
+    # Of the decomposition; at most as many as the image's size allows.
+    "levels": {"type": "integer", "minimum": 1},
 }
 USES: list[str] = []
 WAVELET = "sym4"
@@ -29,10 +23,7 @@ SHIFTS = 3  # the most, along each axis, pixels
 
 
 def denoise(noisy: np.ndarray, noise: Mapping, settings: Mapping) -> np.ndarray:
-    """Return images of shape (N, H, W) with shrunken wavelet coefficients, clipped to [0, 1].
-
-    `noise` is not used.
-    """
+    """Return images of shape (N, H, W) with shrunken wavelet coefficients, clipped to [0, 1]."""
     levels = min(settings["levels"], pywt.dwtn_max_level(noisy.shape[1:], WAVELET))
     how = {"sigma": settings["sigma"], "wavelet": WAVELET, "wavelet_levels": levels}
     # Without `workers` scikit-image asks for dask.

@@ -5,15 +5,12 @@ from typing import NoReturn
 import torch
 
 Shape = tuple[int, ...]
+Size = Shape | None
 Values = float | torch.Tensor
 
 
 class DeviceGenerator:
-    """Draws tensors on a device; the methods are those of `numpy.random.Generator`.
-
-    Args:
-        device: Where the tensors are drawn.
-    """
+    """Draws tensors on a device; the methods are those of `numpy.random.Generator`."""
 
     def __init__(self, device: torch.device) -> None:
         self.device, self.torch = device, torch.Generator(device)
@@ -25,23 +22,18 @@ class DeviceGenerator:
     def random(self, size: Shape = ()) -> torch.Tensor:
         return torch.rand(size, generator=self.torch, device=self.device)
 
-    def uniform(
-        self, low: Values = 0.0, high: Values = 1.0, size: Shape | None = None
-    ) -> torch.Tensor:
+    def uniform(self, low: Values = 0.0, high: Values = 1.0, size: Size = None) -> torch.Tensor:
         return low + (high - low) * self.random(shape_of(size, low, high))
 
-    def normal(
-        self, loc: Values = 0.0, scale: Values = 1.0, size: Shape | None = None
-    ) -> torch.Tensor:
+    def normal(self, loc: Values = 0.0, scale: Values = 1.0, size: Size = None) -> torch.Tensor:
         size = shape_of(size, loc, scale)
         return loc + scale * torch.randn(size, generator=self.torch, device=self.device)
 
-    def poisson(self, lam: Values, size: Shape | None = None) -> torch.Tensor:
-        # As `full`, not as a copy from the CPU, which a CUDA graph can't record.
-        mean = (
-            lam if isinstance(lam, torch.Tensor) else torch.full((), float(lam), device=self.device)
-        )
-        return torch.poisson(mean.expand(shape_of(size, lam)).contiguous(), generator=self.torch)
+    def poisson(self, lam: Values, size: Size = None) -> torch.Tensor:
+        if not isinstance(lam, torch.Tensor):
+            # Not as a copy from the CPU, which a CUDA graph can't record.
+            lam = torch.full((), float(lam), device=self.device)
+        return torch.poisson(lam.expand(shape_of(size, lam)).contiguous(), generator=self.torch)
 
     def integers(self, low: int, high: int, size: Shape = ()) -> torch.Tensor:
         return torch.randint(low, high, size, generator=self.torch, device=self.device)
@@ -53,7 +45,7 @@ class DeviceGenerator:
         )
 
 
-def shape_of(size: Shape | None, *values: Values) -> Shape:
+def shape_of(size: Size, *values: Values) -> Shape:
     """Return the size, or if there is none the shape that the values have together."""
     if size is not None:
         return tuple(size)

@@ -6,33 +6,25 @@ configuration.
 
 import importlib
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from engine.messages import InputError
 from noise.seeds import generator
 
-if TYPE_CHECKING:
-    import torch
-
 Noise = Mapping[str, float | str]
-Image = TypeVar("Image", np.ndarray, "torch.Tensor")
+Image = TypeVar("Image")  # an array or a tensor
 
 
 def corrupt(image: Image, noise: Noise, rng: Any) -> Image:  # noqa: ANN401
     """Return a noisy image: a draw of the noise model, clipped to [0, 1].
 
     Args:
-        image: Clean image, any shape, values in [0, 1].
-        noise: A noise setting of the configuration: `distribution` and the distribution's own
-            settings.
-        rng: Where the draws come from: NumPy's generator for an array, a
-            `noise.device_random.DeviceGenerator` for a tensor.
-
-    Returns:
-        The noisy image, of the same shape, values in [0, 1]: float64 for an array, float32 for a
-        tensor.
+        image: Clean image, any shape, values in [0, 1]. What is returned is float64 for an array,
+            float32 for a tensor.
+        noise: A noise setting of the configuration: `distribution` and its own settings.
+        rng: NumPy's generator for an array, a `noise.device_random.DeviceGenerator` for a tensor.
     """
     settings = dict(noise)
     distribution = importlib.import_module(f"distributions.{settings.pop('distribution')}")
@@ -44,11 +36,9 @@ LEVELS, DRAWS = 65, 2**17
 
 
 def simulated(noise: Noise) -> tuple[np.ndarray, np.ndarray]:
-    """Return clean values and draws of what the noise model makes of them.
+    """Return clean values from 0 to 1, shape (65,), and clipped draws of each, (65, 131072).
 
-    Returns:
-        `levels`, shape (65,), from 0 to 1, and `draws`, shape (65, 131072), the clipped noisy
-        values of each. The draws are the same in each process.
+    The draws are the same in each process.
     """
     levels = np.linspace(0, 1, LEVELS)
     draws = np.empty((LEVELS, DRAWS), np.float32)
@@ -71,10 +61,9 @@ def clipped_mean(noise: Noise) -> tuple[np.ndarray, np.ndarray]:
 def clip_inversion(noise: Noise) -> Callable[[np.ndarray], np.ndarray]:
     """Return the clip-aware inversion of a noise model.
 
-    Returns:
-        A function that takes estimates of the mean of clipped noisy values, as denoisers give
-        that average such values, and returns the clean values in [0, 1] of which they are the
-        mean, of the same shape. What no clean value has as its mean becomes 0 or 1.
+    It takes estimates of the mean of clipped noisy values, as denoisers give that average such
+    values, and returns the clean values in [0, 1] of which they are the mean, of the same shape.
+    What no clean value has as its mean becomes 0 or 1.
     """
     levels, means = clipped_mean(noise)
     means, first = np.unique(means, return_index=True)  # where the mean rises, it can be inverted

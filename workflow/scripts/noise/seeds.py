@@ -8,9 +8,7 @@ import numpy as np
 def digest(seed: int, *purpose: str | int) -> int:
     """Return a 64-bit integer that is the same on every machine and in every Python process.
 
-    Args:
-        seed: The configuration's `seed`.
-        purpose: What is drawn and for whom, for example `("noise", "poisson_0.2_1", "test", 17)`.
+    The purpose is what is drawn and for whom, as `"noise", "poisson_0.2_1", "test", 17`.
     """
     text = "\x1f".join([str(seed), *map(str, purpose)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")

@@ -6,12 +6,8 @@ values, so the clip-aware inversion is applied to its output.
 Source: J. Lehtinen et al., Noise2Noise, ICML 2018.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import torch
-from torch import nn
 from torch.nn.functional import mse_loss
 
 from noise.models import corrupt
@@ -32,19 +28,14 @@ class Noise2Noise(Supervised):
 
     EXPOSURES = 2
 
-    def __init__(
-        self,
-        network: nn.Module,
-        images: Mapping[str, np.ndarray],
-        *others: Any,  # noqa: ANN401
-    ) -> None:
-        # The exposures alone: the clean images are not even at hand.
-        super().__init__(network, {}, *others)
+    def __post_init__(self) -> None:
         exposures = [
             [corrupt(image, self.noise, self.draw("exposure", n, k)) for k in range(self.EXPOSURES)]
-            for n, image in enumerate(images["clean"])
+            for n, image in enumerate(self.images["clean"])
         ]
-        self.images = {"exposures": self.processor.tensor(np.array(exposures))}
+        # The exposures alone: the clean images are not even at hand.
+        self.images = {"exposures": np.array(exposures)}
+        super().__post_init__()
 
     def pair(self) -> tuple[torch.Tensor, torch.Tensor]:
         pairs = flipped(self.images["exposures"][self.indices], self.rng)

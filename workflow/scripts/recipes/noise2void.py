@@ -8,15 +8,12 @@ Source: A. Krull et al., Noise2Void, CVPR 2019.
 """
 
 import torch
+from torch import Tensor
 
 from noise.device_random import DeviceGenerator
-from recipes.noise2noise import SETTINGS as SETTINGS
-from recipes.noise2noise import Noise2Noise
+from recipes.noise2noise import DATA, ESTIMATES, SETTINGS, USES, Noise2Noise  # noqa: F401
 from recipes.supervised import flipped
 
-DATA = "clean"  # to draw the exposures from
-USES: list[str] = []
-ESTIMATES = "mean noisy value"
 HIDDEN = 1 / 32  # share of the pixels that a step hides
 
 
@@ -25,7 +22,7 @@ class Noise2Void(Noise2Noise):
 
     EXPOSURES = 1
 
-    def losses(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def losses(self) -> tuple[Tensor, Tensor]:
         target = flipped(self.images["exposures"][self.indices, 0], self.rng)
         hidden, mask = with_hidden_pixels(target, self.rng)
         output = self.processor.output(self.network, self.processor.batch(hidden)).squeeze(1)
@@ -33,14 +30,10 @@ class Noise2Void(Noise2Noise):
         return loss, loss
 
 
-def with_hidden_pixels(
-    images: torch.Tensor, rng: DeviceGenerator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return images with some pixels replaced by a random neighbour, and which ones.
+def with_hidden_pixels(images: Tensor, rng: DeviceGenerator) -> tuple[Tensor, Tensor]:
+    """Return images of shape (N, H, W) with some pixels replaced by a neighbour, and which ones.
 
-    Args:
-        images: Shape (N, H, W).
-        rng: Draws the pixels and their neighbours, at most two pixels away in each direction.
+    Neighbours are drawn as well, at most two pixels away in each direction.
     """
     drawn = rng.random(images.shape)
     # At least one in each image, however small it is.

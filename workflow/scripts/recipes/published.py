@@ -1,6 +1,6 @@
 """The published training: fixed pairs of noisy and clean images, squared error, Keras' Adam."""
 
-from typing import Any
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -16,10 +16,7 @@ SETTINGS = {
     "steps": {"type": "integer", "minimum": 1},
     "batch": {"type": "integer", "minimum": 1},
     "learning_rate": {"type": "number", "exclusiveMinimum": 0},
-    "keep": {
-        "enum": ["last", "best"],
-        "description": "the last model, or the one of the best validation loss",
-    },
+    "keep": {"enum": ["last", "best"]},  # the last model, or that of the best validation loss
 }
 BETAS, EPSILON = (0.9, 0.999), 1e-7  # Keras' Adam
 VALIDATION_SHARE = 0.2  # of the training arrays, their tail
@@ -28,8 +25,8 @@ VALIDATION_SHARE = 0.2  # of the training arrays, their tail
 class Published(Recipe):
     """Epochs over the first four fifths of the arrays `clean` and `noisy`; the others validate."""
 
-    def __init__(self, *arguments: Any) -> None:  # noqa: ANN401
-        super().__init__(*arguments)
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.train_count = int(len(self.images["noisy"]) * (1 - VALIDATION_SHARE))
         self.steps_an_epoch = -(-self.train_count // self.batch)
         self.shuffled: tuple[int, np.ndarray] = (-1, np.empty(0))  # an epoch and its order
@@ -51,9 +48,8 @@ class Published(Recipe):
         return self.settings["learning_rate"] * corrections[1] ** 0.5 / corrections[0]
 
     def losses(self) -> tuple[torch.Tensor, torch.Tensor]:
-        loss = mse_loss(
-            self.processor.output(self.network, self.batch_of("noisy")), self.batch_of("clean")
-        )
+        output = self.processor.output(self.network, self.batch_of("noisy"))
+        loss = mse_loss(output, self.batch_of("clean"))
         return loss, loss
 
     def validation_loss(self, step: int) -> float | None:
@@ -65,22 +61,17 @@ class Published(Recipe):
         if loss < self.best_loss:
             self.best_loss = loss
             if self.settings["keep"] == "best":
-                self.best_state = copied(self.network)
+                self.best_state = super().kept()
         return loss
 
     def kept(self) -> State:
-        return self.best_state or copied(self.network)
+        return self.best_state or super().kept()
 
     def state(self) -> State:
         return {"best_loss": self.best_loss, "best_state": self.best_state}
 
     def restore(self, state: State) -> None:
         self.best_loss, self.best_state = state["best_loss"], state["best_state"]
-
-
-def copied(network: nn.Module) -> State:
-    """Return a copy of the network's weights, on the CPU."""
-    return {key: value.detach().cpu().clone() for key, value in network.state_dict().items()}
 
 
 class KerasAdam(torch.optim.Optimizer):
@@ -90,7 +81,7 @@ class KerasAdam(torch.optim.Optimizer):
     is the caller's, in the learning rate, which is a tensor.
     """
 
-    def __init__(self, parameters: Any, device: torch.device) -> None:  # noqa: ANN401
+    def __init__(self, parameters: Iterable[nn.Parameter], device: torch.device) -> None:
         super().__init__(parameters, {"lr": torch.zeros((), device=device)})
 
     @torch.no_grad()

@@ -6,7 +6,6 @@ along a cosine; the kept weights are their moving average.
 """
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from torch.nn.functional import mse_loss
 
 from noise.device_random import DeviceGenerator
 from noise.models import corrupt
-from training.recipe import Recipe, State
+from training.recipe import Recipe, State, copied
 
 DATA = "clean"
 USES = ["clean images", "noise model"]
@@ -23,13 +22,11 @@ SETTINGS = {
     "steps": {"type": "integer", "minimum": 1},
     "batch": {"type": "integer", "minimum": 1},
     "learning_rate": {"type": "number", "exclusiveMinimum": 0, "description": "the highest"},
-    "loss": {
-        "enum": ["similarity", "squared error"],
-        "default": "similarity",
-        "description": "what is minimised; similarity includes some squared error",
-    },
+    # What is minimised; similarity includes some squared error.
+    "loss": {"enum": ["similarity", "squared error"], "default": "similarity"},
 }
-BETAS, WEIGHT_DECAY, CLIP = (0.9, 0.95), 0.01, 1.0
+ADAMW = {"betas": (0.9, 0.95), "weight_decay": 0.01, "fused": True}
+LARGEST_NORM = 1.0  # of the gradients
 WARM_UP = 0.05  # of the steps
 AVERAGED = 0.1  # of the steps: how far back the moving average of the weights reaches
 SQUARED_ERROR = 10.0  # weight of the mean squared error beside 1 - SSIM
@@ -39,35 +36,25 @@ WINDOW = 7  # of the structural similarity, pixels
 class Supervised(Recipe):
     """Epochs over the array `clean`, each image flipped left-right with even chances."""
 
-    def __init__(self, *arguments: Any) -> None:  # noqa: ANN401
-        super().__init__(*arguments)
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters(),
-            lr=torch.zeros((), device=self.processor.device),
-            betas=BETAS,
-            weight_decay=WEIGHT_DECAY,
-            fused=True,
-            capturable=self.processor.capture,
-        )
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        rate, weights = torch.zeros((), device=self.processor.device), self.network.parameters()
+        capture = self.processor.capture
+        self.optimizer = torch.optim.AdamW(weights, rate, capturable=capture, **ADAMW)
         self.averaging = min(1.0, 1 / (AVERAGED * self.steps))
-        self.averages = [value.clone() for value in self.averaged()]
+        self.averages = {name: value.clone() for name, value in self.averaged().items()}
+        self.count = len(next(iter(self.images.values())))
         self.orders: dict[int, np.ndarray] = {}
-
-    @property
-    def count(self) -> int:
-        """The number of training images."""
-        return len(next(iter(self.images.values())))
 
     def epoch(self, step: int) -> int:
         return step * self.batch // self.count
 
     def chosen(self, step: int) -> np.ndarray:
         """Return the places of a step's images: each is seen once before any is seen again."""
-        places = np.arange(step * self.batch, (step + 1) * self.batch)
-        epochs = np.unique(places // self.count)
-        for epoch in set(epochs.tolist()) - self.orders.keys():
+        places = [divmod(step * self.batch + n, self.count) for n in range(self.batch)]
+        for epoch in {epoch for epoch, _ in places} - self.orders.keys():
             self.orders[epoch] = self.draw("shuffle", epoch).permutation(self.count)
-        return np.array([self.orders[p // self.count][p % self.count] for p in places.tolist()])
+        return np.array([self.orders[epoch][place] for epoch, place in places])
 
     def prepare(self, step: int) -> None:
         super().prepare(step)
@@ -95,29 +82,26 @@ class Supervised(Recipe):
         return self.loss(output, target), mse_loss(output.detach(), target)
 
     def before_update(self) -> None:
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_NORM)
 
     @torch.no_grad()
     def after_update(self) -> None:
-        torch._foreach_lerp_(self.averages, self.averaged(), self.averaging)
+        averages, values = (list(each.values()) for each in (self.averages, self.averaged()))
+        torch._foreach_lerp_(averages, values, self.averaging)
 
-    def averaged(self) -> list[torch.Tensor]:
+    def averaged(self) -> State:
         """Return what the moving average is of: weights, and running means if there are any."""
-        return [v for v in self.network.state_dict().values() if v.is_floating_point()]
+        return {k: v for k, v in self.network.state_dict().items() if v.is_floating_point()}
 
     def kept(self) -> State:
-        averages = iter(self.averages)
-        return {
-            name: (next(averages) if value.is_floating_point() else value).cpu().clone()
-            for name, value in self.network.state_dict().items()
-        }
+        return copied(self.network.state_dict() | self.averages)
 
     def state(self) -> State:
         return {"averages": self.averages}
 
     def restore(self, state: State) -> None:
-        for average, saved in zip(self.averages, state["averages"], strict=True):
-            average.copy_(saved)
+        for name, average in self.averages.items():
+            average.copy_(state["averages"][name])
 
 
 def flipped(images: torch.Tensor, rng: DeviceGenerator) -> torch.Tensor:
@@ -139,7 +123,6 @@ def structural_similarity(output: torch.Tensor, target: torch.Tensor) -> torch.T
     The same value as `skimage.metrics.structural_similarity(..., data_range=1)`: a uniform window
     of 7 x 7 pixels, sample covariance, borders cropped.
     """
-
     means = torch.stack([output, target, output * output, target * target, output * target])
     for axis in (-2, -1):  # far faster than avg_pool2d, which adds 49 values one by one
         inside = means.shape[axis] - WINDOW + 1

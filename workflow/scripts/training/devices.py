@@ -12,11 +12,9 @@ def torch_device(device: str) -> torch.device:
         InputError: For `cuda` where torch finds no usable GPU.
     """
     if device == "cuda" and not torch.cuda.is_available():
-        raise InputError(
-            "device: cuda, but torch finds no usable GPU "
-            f"(torch {torch.__version__}); set device to cpu or auto, "
-            "or install a CUDA build of torch"
-        )
+        fault = f"device: cuda, but torch finds no usable GPU (torch {torch.__version__})"
+        remedy = "set device to cpu or auto, or install a CUDA build of torch"
+        raise InputError(f"{fault}; {remedy}")
     use_gpu = device != "cpu" and torch.cuda.is_available()
     # The same weights each time, and fp32 that is not TF32 inside.
     torch.backends.cudnn.deterministic = True

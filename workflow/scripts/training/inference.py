@@ -2,14 +2,10 @@
 
 import importlib
 
-import numpy as np
-import torch
 from torch import nn
 
 from engine.messages import InputError
 from files.tensors import load_tensors
-from training.devices import torch_device
-from training.processor import Processor
 
 
 def trained_network(model: str) -> tuple[nn.Module, dict[str, float]]:
@@ -30,21 +26,3 @@ def trained_network(model: str) -> tuple[nn.Module, dict[str, float]]:
     except (KeyError, TypeError, ImportError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"{model} holds no model of this workflow ({reason}); {remedy}") from error
-
-
-class Denoiser:
-    """A trained network as a function of noisy images.
-
-    Args:
-        network: Takes and returns tensors of shape (N, 1, H, W).
-        device: The `device` setting: auto, cpu or cuda.
-        threads: How many threads to take on a CPU.
-    """
-
-    def __init__(self, network: nn.Module, device: str, threads: int) -> None:
-        torch.set_num_threads(threads)
-        self.network, self.processor = network, Processor(torch_device(device))
-
-    def __call__(self, noisy: np.ndarray) -> np.ndarray:
-        """Return what the network makes of images of shape (N, H, W), in single precision."""
-        return self.processor.evaluated(self.network, noisy).cpu().numpy()

@@ -1,6 +1,5 @@
 """The training loop, which all recipes share: progress, history, checkpoints."""
 
-import contextlib
 import math
 import time
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ CHECKPOINT_SECONDS = 30
 
 @dataclass
 class Progressed:
-    """How far a training has come."""
+    """How far a training has come; `identity` is what a checkpoint must carry to resume it."""
 
     identity: str
     step: int = 0
@@ -35,13 +34,9 @@ class Progressed:
 def train(recipe: Recipe, *, checkpoint: Path, identity: str, name: str) -> Progressed:
     """Train the recipe's network in place; resume from `checkpoint` if it is of this training.
 
-    Args:
-        recipe: Says what a step is.
-        checkpoint: File to save progress in, after 20 steps, then about every 30 seconds, and after
-            the last step. The one before is kept beside it. Both remain, since what is made of the
-            training may have to be made again.
-        identity: What a checkpoint must carry to resume from it.
-        name: What the training is called in messages.
+    Progress is saved in that file after 20 steps, then about every 30 seconds, and after the last
+    step; the one before is kept beside it. Both remain, since what is made of the training may have
+    to be made again. The training is called `name` in messages.
 
     Returns:
         How it went: `images` passed through the network, `seconds` it took (of processor time on a
@@ -53,17 +48,22 @@ def train(recipe: Recipe, *, checkpoint: Path, identity: str, name: str) -> Prog
         InputError: When training diverges, or memory does not suffice.
     """
     clock = time.process_time if recipe.processor.device.type == "cpu" else time.monotonic
-    state = _resumed(checkpoint, identity, recipe) or Progressed(identity)
+    state = _resumed(checkpoint, identity, recipe)
     if state.step:
         log.info("%s: resumes after step %d from its checkpoint", name, state.step)
     progress = Progress(name, recipe.steps, done=state.step)
     saved, started = time.monotonic(), clock() - state.seconds
 
     while state.step < recipe.steps:
-        step = state.step
-        with _enough_memory(recipe):
-            count = recipe.take(step)
-            validation_loss = recipe.validation_loss(step)
+        try:
+            count = recipe.take(state.step)
+            validation_loss = recipe.validation_loss(state.step)
+        except Exception as error:
+            if fault := out_of_memory(error):
+                fault += f" with a batch of {recipe.batch} images"
+                remedy = f"set a smaller `batch` in the method's training, or {MORE_MEMORY}"
+                raise InputError(f"{fault}: {remedy}") from error
+            raise
         state.step += 1
         state.images += count
         state.summed_images += count
@@ -79,26 +79,17 @@ def train(recipe: Recipe, *, checkpoint: Path, identity: str, name: str) -> Prog
     return state
 
 
-def _report(
-    state: Progressed, recipe: Recipe, validation_loss: float | None, checkpoint: Path
-) -> None:
+def _report(state: Progressed, recipe: Recipe, validation: float | None, checkpoint: Path) -> None:
     loss = recipe.summed_error.item() / state.summed_images
-    for what, value in (("loss", loss), ("validation_loss", validation_loss)):
+    losses = {"loss": loss, "validation_loss": validation}
+    for what, value in losses.items():
         if value is not None and _has_diverged(value, state, what):
-            message = f"the {what.replace('_', ' ')} is {value:.4g} at step {state.step}"
-            raise InputError(
-                f"{message}: training diverged; a smaller learning_rate or precision: fp32 may help"
-                + _last_good_weights(state, recipe, checkpoint)
-            )
-    state.history.append(
-        {
-            "step": state.step,
-            "epoch": recipe.epoch(state.step - 1),
-            "images": state.images,
-            "loss": loss,
-            "validation_loss": validation_loss,
-        }
-    )
+            fault = f"the {what.replace('_', ' ')} is {value:.4g} at step {state.step}"
+            remedy = "a smaller learning_rate or precision: fp32 may help"
+            remedy += _last_good_weights(state, recipe, checkpoint)
+            raise InputError(f"{fault}: training diverged; {remedy}")
+    line = {"step": state.step, "epoch": recipe.epoch(state.step - 1), "images": state.images}
+    state.history.append(line | losses)
     recipe.summed_error.zero_()
     state.summed_images = 0
 
@@ -117,24 +108,9 @@ def _last_good_weights(state: Progressed, recipe: Recipe, checkpoint: Path) -> s
         with torch.no_grad():
             loss = recipe.losses()[1].item()
         if not _has_diverged(loss, state):
-            step = content["progressed"]["step"]
-            where = f"The weights of step {step} are in {path}, as `network`"
-            return f". {where}; with them the loss is {loss:.4g}"
+            weights = f"weights of step {content['progressed']['step']} are in {path}"
+            return f". The {weights}, as `network`; with them the loss is {loss:.4g}"
     return ""
-
-
-@contextlib.contextmanager
-def _enough_memory(recipe: Recipe) -> Iterator[None]:
-    """Say what to change when memory does not suffice."""
-    try:
-        yield
-    except Exception as error:
-        if fault := out_of_memory(error):
-            remedy = "set a smaller `batch` in the method's training"
-            raise InputError(
-                f"{fault} with a batch of {recipe.batch} images: {remedy}, or {MORE_MEMORY}"
-            ) from error
-        raise
 
 
 def _is_sound(state: Progressed, recipe: Recipe) -> bool:
@@ -145,21 +121,17 @@ def _is_sound(state: Progressed, recipe: Recipe) -> bool:
 
 
 def _save(path: Path, state: Progressed, recipe: Recipe) -> None:
-    content = {
-        "progressed": asdict(state),
-        "network": recipe.network.state_dict(),
-        "optimizer": recipe.optimizer.state_dict(),
-        "summed_error": recipe.summed_error,
-        "recipe": recipe.state(),
-    }
+    content = {"progressed": asdict(state), "summed_error": recipe.summed_error}
+    content |= {"network": recipe.network.state_dict(), "recipe": recipe.state()}
+    content["optimizer"] = recipe.optimizer.state_dict()
     newest, before = copies(path)
     if newest.exists():
         newest.replace(before)
     save_tensors(newest, content)
 
 
-def _resumed(checkpoint: Path, identity: str, recipe: Recipe) -> Progressed | None:
-    """Load the newest checkpoint of this training that can be read, or return None."""
+def _resumed(checkpoint: Path, identity: str, recipe: Recipe) -> Progressed:
+    """Load the newest checkpoint of this training that can be read, if there is one."""
     for _, content in _sound_files(checkpoint, identity):
         recipe.network.load_state_dict(content["network"])
         recipe.optimizer.load_state_dict(content["optimizer"])
@@ -168,7 +140,7 @@ def _resumed(checkpoint: Path, identity: str, recipe: Recipe) -> Progressed | No
         recipe.summed_error.copy_(content["summed_error"])
         recipe.restore(content["recipe"])
         return Progressed(**content["progressed"])
-    return None
+    return Progressed(identity)
 
 
 def _sound_files(checkpoint: Path, identity: str) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -176,12 +148,10 @@ def _sound_files(checkpoint: Path, identity: str) -> Iterator[tuple[Path, dict[s
 
     One that can't be read is deleted, so that it never takes the place of the one before it.
     """
-    for path in copies(checkpoint):
+    for path in filter(Path.exists, copies(checkpoint)):
         try:
             content = load_tensors(path)
             state = Progressed(**content["progressed"])
-        except FileNotFoundError:
-            continue
         except (InputError, KeyError, TypeError) as error:
             log.warning("%s: the checkpoint before it is used, if there is one", error)
             path.unlink(missing_ok=True)

@@ -22,11 +22,11 @@ EAGER_CALLS = 3  # before a capture, which wants all memory and libraries to be 
 
 @dataclass(frozen=True)
 class Processor:
-    """The device, the dtype of mixed precision (None for plain fp32), the layout, CUDA graphs.
+    """Where networks and their images are, and how they are computed.
 
     Attributes:
-        device: Where networks and their images are.
-        autocast: What convolutions compute in; weights and losses stay in single precision.
+        autocast: What convolutions compute in, None for plain fp32; weights and losses stay in
+            single precision.
         layout: How the axes of images and weights lie in memory; a key of `LAYOUTS`.
         capture: Whether a training step is recorded as a CUDA graph and replayed, which saves the
             launches of its kernels; for a small network they take longer than the arithmetic.
@@ -67,26 +67,16 @@ class Processor:
         """
         self.ready(network).eval()
         size = max(1, EVALUATED[self.device.type] // (images.shape[-2] * images.shape[-1]))
-        outputs = [
-            self.output(network, self.batch(images[start : start + size])).squeeze(1)
-            for start in range(0, len(images), size)
-        ]
-        return torch.cat(outputs)
-
-    def repeated(
-        self, function: Callable[[], None], generator: torch.Generator
-    ) -> Callable[[], None]:
-        """Return a function that does the same, as a CUDA graph where that is wanted.
-
-        Args:
-            function: Reads and writes the same tensors at each call, and waits for none of them.
-            generator: What it draws from; it may be seeded before each call.
-        """
-        return Captured(function, generator) if self.capture else function
+        parts = (images[start : start + size] for start in range(0, len(images), size))
+        return torch.cat([self.output(network, self.batch(part)).squeeze(1) for part in parts])
 
 
 class Captured:
-    """A function that is recorded at one of its first calls, and replayed from then on."""
+    """A function that is recorded at one of its first calls, and replayed from then on.
+
+    It reads and writes the same tensors at each call, and waits for none of them. The generator
+    that it draws from may be seeded before each call.
+    """
 
     def __init__(self, function: Callable[[], None], generator: torch.Generator) -> None:
         self.function, self.generator = function, generator
@@ -121,10 +111,8 @@ class Captured:
             with torch.cuda.graph(graph):
                 self.function()
         except RuntimeError as error:
-            raise InputError(
-                f"a training step can't be recorded as a CUDA graph ({error}); "
-                "set capture: false in the method's training"
-            ) from error
+            fault = f"a training step can't be recorded as a CUDA graph ({error})"
+            raise InputError(f"{fault}; set capture: false in the method's training") from error
         finally:
             gc.enable()
         return graph
@@ -138,22 +126,13 @@ def chosen_processor(device: str, settings: Mapping[str, Any]) -> Processor:
     """
     place = torch_device(device)
     autocast = autocast_dtype(settings["precision"], place)
-    processor = Processor(
-        place,
-        autocast,
-        settings.get("layout", "channels_last"),
-        place.type == "cuda" and settings.get("capture", True),
-    )
-    log.info(
-        "runs on %s: %s, %s, %s",
-        torch.cuda.get_device_name(place)
-        if place.type == "cuda"
-        else f"CPU, {torch.get_num_threads()} threads",
-        "fp32" if autocast is None else "bf16",
-        processor.layout,
-        "CUDA graph" if processor.capture else "step by step",
-    )
-    return processor
+    layout, on_gpu = settings.get("layout", "channels_last"), place.type == "cuda"
+    capture = on_gpu and settings.get("capture", True)
+    threads = torch.get_num_threads()
+    name = torch.cuda.get_device_name(place) if on_gpu else f"CPU, {threads} threads"
+    precision, steps = "bf16" if autocast else "fp32", "CUDA graph" if capture else "step by step"
+    log.info("runs on %s: %s, %s, %s", name, precision, layout, steps)
+    return Processor(place, autocast, layout, capture)
 
 
 def keep_freed_memory() -> None:
@@ -162,8 +141,7 @@ def keep_freed_memory() -> None:
     Activations are larger than glibc's limit for that. To fetch them again from the system, page
     by page, took a fifth of a training step. Does nothing on other C libraries.
     """
-    trim_threshold, mmap_max = -1, -4
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(mmap_max, 0)
-        libc.mallopt(trim_threshold, 2**31 - 1)
+        libc.mallopt(-4, 0)  # M_MMAP_MAX
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD

@@ -5,6 +5,7 @@ all trainings share is in the loop, `training.loop`.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,47 +14,48 @@ from torch import nn
 
 from noise.device_random import DeviceGenerator
 from noise.models import Noise
-from training.processor import Processor
+from training.processor import Captured, Processor
 
 State = dict[str, Any]
-Draw = Callable[..., np.random.Generator]
 
 
+def copied(weights: State) -> State:
+    """Return a copy of weights, on the CPU."""
+    return {name: value.detach().cpu().clone() for name, value in weights.items()}
+
+
+@dataclass(eq=False)
 class Recipe:
     """How a network is trained. Each file in `recipes/` has a subclass of that name.
 
-    Args:
+    A subclass sets `optimizer`; its learning rate is a tensor, so that a graph can read it.
+
+    Attributes:
         network: Takes and returns tensors of shape (N, 1, H, W), values in [0, 1].
         images: The arrays of the rule's input by name, each of shape (N, H, W). They stay on the
             processor's device, in single precision.
-        noise: The noise setting.
         settings: The configuration's `training` settings.
         draw: Gives the random generator of a purpose, `draw("shuffle", epoch)`; so the randomness
             of a step does not depend on how often the training was interrupted.
-        processor: Where to train.
     """
 
-    optimizer: torch.optim.Optimizer  # its learning rate is a tensor, so that a graph can read it
+    network: nn.Module
+    images: Mapping[str, np.ndarray | torch.Tensor]
+    noise: Noise
+    settings: Mapping[str, Any]
+    draw: Callable[..., np.random.Generator]
+    processor: Processor
 
-    def __init__(
-        self,
-        network: nn.Module,
-        images: Mapping[str, np.ndarray],
-        noise: Noise,
-        settings: Mapping[str, Any],
-        draw: Draw,
-        processor: Processor,
-    ) -> None:
-        self.network = processor.ready(network)
-        self.images = {name: processor.tensor(array) for name, array in images.items()}
-        self.noise, self.settings = noise, settings
-        self.draw, self.processor = draw, processor
-        self.steps: int = settings["steps"]
-        self.batch: int = settings["batch"]
-        self.rng = DeviceGenerator(processor.device)
-        self.indices = torch.zeros(self.batch, dtype=torch.int64, device=processor.device)
-        self.summed_error = torch.zeros((), dtype=torch.float64, device=processor.device)
-        self.repeated_step = processor.repeated(self.step, self.rng.torch)
+    def __post_init__(self) -> None:
+        self.processor.ready(self.network)
+        self.images = {name: self.processor.tensor(a) for name, a in self.images.items()}
+        self.steps, self.batch = self.settings["steps"], self.settings["batch"]
+        device = self.processor.device
+        self.rng = DeviceGenerator(device)
+        self.indices = torch.zeros(self.batch, dtype=torch.int64, device=device)
+        self.summed_error = torch.zeros((), dtype=torch.float64, device=device)
+        captured = self.processor.capture
+        self.repeated_step = Captured(self.step, self.rng.torch) if captured else self.step
 
     def take(self, step: int) -> int:
         """Do a step, the first is 0, and return its number of images.
@@ -99,10 +101,7 @@ class Recipe:
         return self.processor.batch(self.images[name][self.indices])
 
     def losses(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the loss of the images `indices`, and their mean squared error for the history.
-
-        Noise is drawn from `rng`.
-        """
+        """Return the loss of the images `indices`, and their mean squared error for the history."""
         raise NotImplementedError
 
     def epoch(self, step: int) -> int:
@@ -120,8 +119,8 @@ class Recipe:
         return None
 
     def kept(self) -> State:
-        """Return the weights that the trained network will have."""
-        raise NotImplementedError
+        """Return a copy of the weights that the trained network will have."""
+        return copied(self.network.state_dict())
 
     def state(self) -> State:
         """Return what a checkpoint needs besides the network and the optimizer."""
