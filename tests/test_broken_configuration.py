@@ -3,7 +3,7 @@
 import copy
 import math
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,21 +19,16 @@ from engine.configuration import checked, merged, read_file
 from engine.plugins import ConfigurationError
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = [read_file(ROOT / name) for name in ("config.yaml", "config/methods.yaml")]
-VALID: dict[str, Any] = {}
-for content in FILES:
-    VALID = merged(VALID, content)
+VALID = merged(read_file(ROOT / "config.yaml"), read_file(ROOT / "config/methods.yaml"))
 # One of each kind.
-NOISES = ["gaussian_0.1_0_1", "poisson_0.2_1"]
 METHODS = ["autoencoder", "median", "unet", "tuned_median", "unet+lattice", "noise2void", "dncnn"]
-VALID["noise"] = {name: VALID["noise"][name] for name in NOISES}
-VALID["methods"] = {name: VALID["methods"][name] for name in METHODS}
+for part, names in (("noise", ["gaussian_0.1_0_1", "poisson_0.2_1"]), ("methods", METHODS)):
+    VALID[part] = {name: VALID[part][name] for name in names}
 for entry in VALID["methods"].values():
     entry.pop("only", None)
 VALID["run"], VALID["select"] = "trial", {"noise": ["poisson_0.2_1"], "methods": ["median", "unet"]}
 VALID["methods"]["median"] |= {"default": True, "inversion": False, "only": ["poisson_0.2_1"]}
-VALID["methods"]["unet"]["training"] |= {"layout": "contiguous", "loss": "similarity"}
-VALID["methods"]["unet"]["training"]["capture"] = True
+VALID["methods"]["unet"]["training"].update(layout="contiguous", loss="similarity", capture=True)
 GONE = ...
 
 WRONG = {
@@ -45,23 +40,20 @@ WRONG = {
     "object": ["a", 3, None, [], True],
 }
 # What would leave its folder, reach a shell, or be taken for an option or for two lines.
-NAMES = [
-    "",
-    "a b",
-    "-rf",
-    "../up",
-    "a/b",
-    "a\\b",
-    "a\nb",
-    "a\n",
-    "'",
-    '"',
-    "$(x)",
-    "ä",
-    ".",
-    "a" * 101,
-]
-NAMES += ["logs", "provenance"]  # folders beside those that have such names
+NAMES = ["", "a b", "-rf", "../up", "a/b", "a\\b", "a\nb", "a\n", "'", '"', "$(x)", "ä", "."]
+NAMES += ["a" * 101, "logs", "provenance"]  # the last two are folders beside those with such names
+# What breaks a keyword of the schema, from the keyword's content and a value that is right.
+BROKEN: dict[str, Callable[[Any, Any], list]] = {
+    "type": lambda kind, value: WRONG[kind],
+    "minimum": lambda limit, value: [limit - 1],
+    "maximum": lambda limit, value: [limit + 1],
+    "exclusiveMinimum": lambda limit, value: [limit, limit - 1],
+    "enum": lambda allowed, value: ["other", 3, None, [], allowed[0] + " "],
+    "minItems": lambda limit, value: [[]],
+    "maxItems": lambda limit, value: [value * (limit + 1)],
+    "uniqueItems": lambda unique, value: [value + value[:1]],
+    "minProperties": lambda limit, value: [{}],
+}
 
 
 @dataclass(frozen=True)
@@ -70,26 +62,32 @@ class Fault:
 
     path: tuple[str | int, ...]
     value: Any
-    words: tuple[str, ...]
+    words: tuple[str, ...] = ()
 
-    def apply(self, config: dict[str, Any]) -> None:
-        """Make the change.
+    def is_told(self, message: str) -> bool:
+        return all(word in message for word in self.words)
 
-        Raises:
-            KeyError, IndexError, TypeError: When another change has removed the place.
-        """
-        *parents, key = self.path
-        holder: Any = config
-        for parent in parents:
-            holder = holder[parent]
-        if self.value is GONE:
-            del holder[key]
-        elif isinstance(holder, list) and not 0 <= key < len(holder):
-            raise IndexError
-        elif not isinstance(holder, list | dict):
-            raise TypeError
-        else:
-            holder[key] = copy.deepcopy(self.value)
+
+def at(config: Any, path: Iterable[str | int]) -> Any:
+    """Return what is at a place of the configuration."""
+    for key in path:
+        config = config[key]
+    return config
+
+
+def changed(*changes: Fault) -> dict[str, Any]:
+    """Return the configuration with some changes, if none has removed the place of another."""
+    config = copy.deepcopy(VALID)
+    for fault in changes:
+        *parents, key = fault.path
+        try:
+            if fault.value is GONE:
+                del at(config, parents)[key]
+            else:
+                at(config, parents)[key] = copy.deepcopy(fault.value)
+        except (KeyError, IndexError, TypeError):
+            assume(False)
+    return config
 
 
 def faults(schema: dict[str, Any], value: Any, path: tuple[str | int, ...]) -> Iterator[Fault]:
@@ -99,28 +97,11 @@ def faults(schema: dict[str, Any], value: Any, path: tuple[str | int, ...]) -> I
     def wrong(bad: Any) -> Fault:
         return Fault(path, bad, (f"{name}: ", "is not allowed; allowed: "))
 
-    yield from map(wrong, WRONG.get(schema.get("type"), []) if path else [])
-    if "minimum" in schema:
-        yield wrong(schema["minimum"] - 1)
-    if "maximum" in schema:
-        yield wrong(schema["maximum"] + 1)
-    if "exclusiveMinimum" in schema:
-        yield wrong(schema["exclusiveMinimum"])
-        yield wrong(schema["exclusiveMinimum"] - 1)
-    if "enum" in schema:
-        yield from map(wrong, ["other", 3, None, [], schema["enum"][0] + " "])
-    if "pattern" in schema and name.endswith("label"):
-        yield from map(wrong, ["", "a|b", "a\n", "a\nb"])
-    elif "pattern" in schema:
-        yield from map(wrong, NAMES)
-    if "minItems" in schema:
-        yield wrong([])
-    if "maxItems" in schema:
-        yield wrong(value * (schema["maxItems"] + 1))
-    if schema.get("uniqueItems"):
-        yield wrong(value + value[:1])
-    if "minProperties" in schema:
-        yield wrong({})
+    for keyword, breaks in BROKEN.items():
+        if path and keyword in schema:
+            yield from map(wrong, breaks(schema[keyword], value))
+    if "pattern" in schema:
+        yield from map(wrong, ["", "a|b", "a\n", "a\nb"] if name.endswith("label") else NAMES)
     for key in schema.get("required", []):
         yield Fault((*path, key), GONE, (".".join(map(str, [*path, key])) + ": missing",))
     if schema.get("additionalProperties") is False:
@@ -149,11 +130,8 @@ FAULTS = list(faults(SCHEMA, VALID, ()))
 
 
 def refusal(*changes: Fault) -> str:
-    config = copy.deepcopy(VALID)
-    for change in changes:
-        change.apply(config)
     with pytest.raises(ConfigurationError) as caught:
-        checked(config)
+        checked(changed(*changes))
     return str(caught.value)
 
 
@@ -163,34 +141,20 @@ def test_the_configuration_is_right_without_a_fault():
 
 
 def test_each_fault_alone_is_refused_in_words():
-    problems = []
-    for fault in FAULTS:
-        try:
-            message = refusal(fault)
-        except Exception as error:
-            message = f"{type(error).__name__}: {error}"
-        if not is_told(fault, message):
-            problems.append(f"{fault}: {message}")
-    assert not problems, "\n".join(problems)
-
-
-def is_told(fault: Fault, message: str) -> bool:
-    return all(word in message for word in fault.words)
+    told = [(fault, refusal(fault)) for fault in FAULTS]
+    wrong = [f"{fault}: {message}" for fault, message in told if not fault.is_told(message)]
+    assert not wrong, "\n".join(wrong)
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.sampled_from(FAULTS), min_size=2, max_size=2, unique_by=lambda f: f.path))
 def test_two_faults_are_refused_in_words(pair):
-    try:
-        message = refusal(*pair)
-    except (KeyError, IndexError, TypeError):
-        assume(False)  # the first removed the place of the second
-    assert any(is_told(fault, message) for fault in pair), message
+    message = refusal(*pair)
+    assert any(fault.is_told(message) for fault in pair), message
 
 
-LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates()
 ANYTHING = st.recursive(
-    LEAVES,
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.integers(), inner),
     max_leaves=8,
 )
@@ -199,44 +163,33 @@ ANYTHING = st.recursive(
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(FAULTS), ANYTHING)
 def test_anything_anywhere_is_read_or_refused(fault, value):
-    config = copy.deepcopy(VALID)
     try:
-        Fault(fault.path, value, ()).apply(config)
-    except (KeyError, IndexError, TypeError):
-        assume(False)
-    try:
-        checked(config)
+        checked(changed(Fault(fault.path, value)))
     except ConfigurationError as error:
         assert str(error)
+
+
+PLACES = [("seed",), ("noise", "gaussian_0.1_0_1", "std")]
+
+
+def number_read(path: tuple[str, ...], value: Any) -> str:
+    """Return what a number is read as; 1 == 1.0, but they are other parameters of a job."""
+    try:
+        return repr(at(checked(changed(Fault(path, value))), path))
+    except ConfigurationError:
+        return "refused"
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.integers(-(10**20), 10**20) | st.floats(allow_nan=False, allow_infinity=False))
 def test_numbers_given_as_text_are_the_same_numbers(number):
-    for path in (("seed",), ("noise", "gaussian_0.1_0_1", "std")):
-        found = []
-        for value in (number, repr(number)):
-            config = copy.deepcopy(VALID)
-            Fault(path, value, ()).apply(config)
-            try:
-                config = checked(config)
-                for key in path:
-                    config = config[key]
-                found.append(config)
-            except ConfigurationError:
-                found.append("refused")
-        assert repr(found[0]) == repr(found[1])  # 1 == 1.0, but they are other parameters of a job
+    for path in PLACES:
+        assert number_read(path, number) == number_read(path, repr(number))
 
 
-@pytest.mark.parametrize("value", [1, 1.0, "1", "1.0", "1e0"])
-@pytest.mark.parametrize("path", [("seed",), ("noise", "gaussian_0.1_0_1", "std")])
-def test_one_number_has_one_form(path, value):
-    config = copy.deepcopy(VALID)
-    Fault(path, value, ()).apply(config)
-    config = checked(config)
-    for key in path:
-        config = config[key]
-    assert repr(config) == "1"
+@pytest.mark.parametrize("path", PLACES)
+def test_one_number_has_one_form(path):
+    assert {number_read(path, value) for value in (1, 1.0, "1", "1.0", "1e0")} == {"1"}
 
 
 def test_a_part_that_is_wrong_in_a_file_may_be_mended_by_the_next(project: Project):
@@ -288,46 +241,50 @@ def test_merged_keys_of_yaml_may_be_overridden(tmp_path):
     read_file(tmp_path / "mine.yaml")
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("seed: 1\nseed: 2\n", 'mine.yaml: found duplicate key "seed", in line 2'),
-        ("image_size: many\n", "image_size: 'many' is not allowed; allowed: a value of type int"),
-        ("run: true\n", "run: True is not allowed; allowed: a value of type string (true and"),
-        ("noise: {true: {}}\n", "noise.True: YAML reads this key as True; allowed: text"),
-        ("noise: {~: {}}\n", "noise.None: YAML reads this key as None; allowed: text"),
-        ("noise: {logs: {distribution: gaussian}}\n", "but not logs or provenance"),
-    ],
-)
-def test_a_wrong_file_ends_a_run_before_any_job(project: Project, content, message):
-    (project.folder / "mine.yaml").write_text(content)
+# A file, in which `;` ends a line, and what the message says of it.
+WRONG_FILES = """
+seed: 1; seed: 2 | mine.yaml: found duplicate key "seed", in line 2
+image_size: many | image_size: 'many' is not allowed; allowed: a value of type int
+run: true | run: True is not allowed; allowed: a value of type string (true and
+noise: {true: {}} | noise.True: YAML reads this key as True; allowed: text
+noise: {~: {}} | noise.None: YAML reads this key as None; allowed: text
+noise: {logs: {distribution: gaussian}} | but not logs or provenance
+"""
+WRONG_COMMANDS = """
+-C noise=3 | noise: 3 is not allowed; allowed: a value of type object
+-C 'methods={median: {size: [3' | methods: '{median: {size: [3' is not allowed
+-C 'noise={a b: {distribution: gaussian}}' | 'a b' is not allowed
+-C run=../elsewhere | run: '../elsewhere' is not allowed; allowed: a file name
+-C 'methods={a: {b: 3, b: 5}}' | --config methods: found duplicate key "b", in line 1
+-C seed=3 seed=4 | --config seed: is given twice; keep one
+--config seed=3 --config device=cpu | --config is given twice; give all after one --config
+-C seed=3 --config=device=cpu | --config is given twice; give all after one --config
+-Cseed=3 --config device=cpu | --config is given twice; give all after one --config
+--configfile a --configfile a | --configfile is given twice; give all after one --configfile
+--configfiles=a --configfile a | --configfile is given twice; give all after one --configfile
+-C device=tpu seed=-1 | device: 'tpu' is not allowed; allowed: auto, cpu, cuda
+"""
+
+
+@pytest.mark.parametrize("case", WRONG_FILES.strip().splitlines())
+def test_a_wrong_file_ends_a_run_before_any_job(project: Project, case):
+    content, _, message = case.partition(" | ")
+    (project.folder / "mine.yaml").write_text(content.replace("; ", "\n"))
     assert_refused(project, message, "--configfile", "mine.yaml")
 
 
-TWICE = "--config is given twice; give all after one --config"
-FILE_TWICE = "--configfile is given twice; give all after one --configfile"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ("-C noise=3", "noise: 3 is not allowed; allowed: a value of type object"),
-        ("-C 'methods={median: {size: [3'", "methods: '{median: {size: [3' is not allowed"),
-        ("-C 'noise={a b: {distribution: gaussian}}'", "'a b' is not allowed"),
-        ("-C run=../elsewhere", "run: '../elsewhere' is not allowed; allowed: a file name"),
-        ("-C 'methods={a: {b: 3, b: 5}}'", '--config methods: found duplicate key "b", in line 1'),
-        ("-C seed=3 seed=4", "--config seed: is given twice; keep one"),
-        ("--config seed=3 --config device=cpu", TWICE),
-        ("-C seed=3 --config=device=cpu", TWICE),
-        ("-Cseed=3 --config device=cpu", TWICE),
-        ("--configfile mine.yaml --configfile mine.yaml", FILE_TWICE),
-        ("--configfiles=mine.yaml --configfile mine.yaml", FILE_TWICE),
-        ("-C device=tpu seed=-1", "device: 'tpu' is not allowed; allowed: auto, cpu, cuda"),
-    ],
-)
-def test_a_wrong_command_line_ends_a_run_before_any_job(project: Project, arguments, message):
-    (project.folder / "mine.yaml").write_text("seed: 1\n")
+@pytest.mark.parametrize("case", WRONG_COMMANDS.strip().splitlines())
+def test_a_wrong_command_line_ends_a_run_before_any_job(project: Project, case):
+    arguments, _, message = case.partition(" | ")
+    (project.folder / "a").write_text("seed: 1\n")
     assert_refused(project, message, *shlex.split(arguments))
+
+
+def test_a_broken_config_yaml_ends_before_any_job(project: Project):
+    (project.folder / "config.yaml").write_text("seed: [1\n")
+    assert_refused(project, "config.yaml: ")
+    (project.folder / "config.yaml").unlink()
+    assert_refused(project, "config.yaml: there is no such file")
 
 
 def assert_refused(project: Project, message: str, *arguments: str) -> None:
@@ -338,15 +295,3 @@ def assert_refused(project: Project, message: str, *arguments: str) -> None:
     assert "Snakefile" not in done.stdout
     assert not (project.folder / "results").exists()
     assert not (project.folder / "resources/datasets").exists()
-
-
-def test_a_broken_config_yaml_ends_before_any_job(project: Project):
-    (project.folder / "config.yaml").write_text("seed: [1\n")
-    done = project.snakemake()
-    assert done.returncode != 0
-    assert "config.yaml: " in done.stdout
-    assert "Traceback" not in done.stdout
-    (project.folder / "config.yaml").unlink()
-    done = project.snakemake()
-    assert "config.yaml: there is no such file" in done.stdout
-    assert "Traceback" not in done.stdout

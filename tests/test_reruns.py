@@ -18,10 +18,19 @@ pytestmark = pytest.mark.slow
 
 GAUSSIAN, POISSON = TWO_NOISES
 TRAINED, ALL = ["autoencoder", "unet"], ["autoencoder", "median", "unet"]
+ONLY_MEDIAN = f"select={{noise: [{POISSON}], methods: [median]}}"
 FIGURES = {("plot_examples", noise) for noise in TWO_NOISES}
 COMPARED = {("compare_methods",), ("plot_compute",)}  # what shows every method
-COLLECTED = COMPARED | {("make_table",), ("plot_training",)}
+TABLE, CURVES = {("make_table",)}, {("plot_training",)}
+COLLECTED = COMPARED | TABLE | CURVES
+MORE_STEPS = "methods={autoencoder: {training: {steps: 7}}}"
+EDIT = "\nANSWER = 42\n"
 Jobs = set[tuple[str, ...]]
+
+
+@pytest.fixture
+def copy(finished: Project, tmp_path: Path) -> Project:
+    return finished.copied(tmp_path / "copy")
 
 
 def jobs(rule: str, *values: Iterable[str]) -> Jobs:
@@ -29,7 +38,7 @@ def jobs(rule: str, *values: Iterable[str]) -> Jobs:
     return {(rule, *chosen) for chosen in product(*values)}
 
 
-def chain(noises: Iterable[str], methods: Iterable[str]) -> Jobs:
+def chain(noises: Iterable[str], *methods: str) -> Jobs:
     """Return what leads from the corrupted images to the scores and the figures of some methods."""
     trained = [method for method in methods if method in TRAINED]
     return {
@@ -44,87 +53,56 @@ def chain(noises: Iterable[str], methods: Iterable[str]) -> Jobs:
 def corruption(noises: Iterable[str]) -> Jobs:
     """Return the jobs that corrupt images, and all that follow but the collecting ones."""
     scored = jobs("score_images", noises, ["noisy"])
-    return jobs("corrupt_images", noises, ["train", "test"]) | scored | chain(noises, ALL)
+    return jobs("corrupt_images", noises, ["train", "test"]) | scored | chain(noises, *ALL)
 
 
 AUGMENTED = {("augment_images",)} | corruption(TWO_NOISES) | COLLECTED
 EVERYTHING = {("render_phantom",), ("split_images",)} | AUGMENTED
 
 NEW = "poisson_0.2_5"
-SETTINGS = {
-    "the same value given again": ("methods={median: {size: 3}}", set()),
-    "the same value in another form": (f"noise={{{POISSON}: {{lambda: 1.0}}}}", set()),
-    "a value of a noise setting": (
-        f"noise={{{POISSON}: {{lambda: 2}}}}",
-        corruption([POISSON]) | COLLECTED,
-    ),
-    "a noise setting added": (
-        f"select={{noise: [{GAUSSIAN}, {POISSON}, {NEW}]}}",
-        corruption([NEW]) | COLLECTED,
-    ),
-    "a noise setting removed": (f"select={{noise: [{GAUSSIAN}]}}", COLLECTED),
-    "a setting of a method": (
-        "methods={median: {size: 5}}",
-        chain(TWO_NOISES, ["median"]) | COMPARED | {("make_table",)},
-    ),
-    "a setting of a method that is not in table.md": (
-        "methods={unet: {widths: [4, 8]}}",
-        chain(TWO_NOISES, ["unet"]) | COMPARED | {("plot_training",)},
-    ),
-    "a setting of a method for one noise setting": (
-        f"methods={{autoencoder: {{overrides: {{{POISSON}: {{tail: [8]}}}}}}}}",
-        chain([POISSON], ["autoencoder"]) | COLLECTED,
-    ),
-    "a training budget": (
-        "methods={autoencoder: {training: {steps: 7}}}",
-        chain(TWO_NOISES, ["autoencoder"]) | COLLECTED,
-    ),
-    "the order of the noise settings": (
-        f"select={{noise: [{POISSON}, {GAUSSIAN}]}}",
-        {("make_table",), ("compare_methods",), ("plot_compute",)},
-    ),
-    "a data set, a method and a noise setting that are not selected": (
-        [
-            "methods={wide: {plugin: median, size: 5, default: false}}",
-            "datasets={mine: {sources: [x], train: 3}}",
-            "noise={new: {distribution: speckle, std: 0.1}}",
-        ],
+OVERRIDES = f"methods={{autoencoder: {{overrides: {{{POISSON}: {{tail: [8]}}}}}}}}"
+# Which jobs run after settings have changed.
+SETTINGS = [
+    # The same values given again, also in another form; what is not selected.
+    [
         set(),
-    ),
-    "a method's name in tables and figures": (
-        "methods={median: {label: middle}}",
-        FIGURES | {("compare_methods",), ("plot_compute",), ("make_table",)},
-    ),
-    "a method added": (
-        "methods={wide_median: {plugin: median, tune: {size: [3, 5]}}}",
-        jobs("tune_method", TWO_NOISES, ["wide_median"])
-        | chain(TWO_NOISES, ["wide_median"])
-        | COMPARED,
-    ),
-    "a method removed": (
-        "select={methods: [autoencoder, median]}",
-        FIGURES | COMPARED | {("plot_training",)},
-    ),
-    "the device": (
-        "device=cpu",
-        chain(TWO_NOISES, TRAINED) | COLLECTED,
-    ),
-    "the seed": ("seed=7", AUGMENTED),
-    "the split": ("datasets={phantom: {train: 7}}", {("split_images",)} | AUGMENTED),
-    "the seed of the phantoms": ("datasets={phantom: {seed: 7}}", EVERYTHING),
-    "the size of the images": ("image_size=32", EVERYTHING),
-}
+        "datasets={mine: {sources: [x], train: 3}}",
+        "methods={median: {size: 3}, wide: {plugin: median, size: 5, default: false}}",
+        f"noise={{{POISSON}: {{lambda: 1.0}}, new: {{distribution: speckle, std: 0.1}}}}",
+    ],
+    # A noise setting changed, added, removed; another order of them.
+    [corruption([POISSON]) | COLLECTED, f"noise={{{POISSON}: {{lambda: 2}}}}"],
+    [corruption([NEW]) | COLLECTED, f"select={{noise: [{GAUSSIAN}, {POISSON}, {NEW}]}}"],
+    [COLLECTED, f"select={{noise: [{GAUSSIAN}]}}"],
+    [COMPARED | TABLE, f"select={{noise: [{POISSON}, {GAUSSIAN}]}}"],
+    # A setting of a method, of one that is not in table.md, for one noise setting; of a training.
+    [chain(TWO_NOISES, "median") | COMPARED | TABLE, "methods={median: {size: 5}}"],
+    [chain(TWO_NOISES, "unet") | COMPARED | CURVES, "methods={unet: {widths: [4, 8]}}"],
+    [chain([POISSON], "autoencoder") | COLLECTED, OVERRIDES],
+    [chain(TWO_NOISES, "autoencoder") | COLLECTED, MORE_STEPS],
+    # A method's name in tables and figures, a method added, a method removed.
+    [FIGURES | COMPARED | TABLE, "methods={median: {label: middle}}"],
+    [
+        jobs("tune_method", TWO_NOISES, ["wide"]) | chain(TWO_NOISES, "wide") | COMPARED,
+        "methods={wide: {plugin: median, tune: {size: [3, 5]}}}",
+    ],
+    [FIGURES | COMPARED | CURVES, "select={methods: [autoencoder, median]}"],
+    # What concerns all.
+    [chain(TWO_NOISES, *TRAINED) | COLLECTED, "device=cpu"],
+    [AUGMENTED, "seed=7"],
+    [{("split_images",)} | AUGMENTED, "datasets={phantom: {train: 7}}"],
+    [EVERYTHING, "datasets={phantom: {seed: 7}}"],
+    [EVERYTHING, "image_size=32"],
+]
 
 
-@pytest.mark.parametrize("change", SETTINGS)
-def test_a_changed_setting_runs_what_depends_on_it(finished: Project, change: str):
-    given, expected = SETTINGS[change]
-    settings = [given] if isinstance(given, str) else given
+@pytest.mark.parametrize("case", SETTINGS, ids=lambda case: case[-1])
+def test_a_changed_setting_runs_what_depends_on_it(finished: Project, case: list):
+    expected, *settings = case
     assert finished.planned("--config", *settings) == expected
 
 
-def test_a_removed_noise_setting_leaves_its_files(finished: Project, tmp_path: Path):
-    copy = finished.copied(tmp_path / "copy")
+def test_a_removed_noise_setting_leaves_its_files(copy: Project):
     results = copy.folder / "results"
     before = {path for path in results.rglob("*") if path.is_file()}
     copy.edit_config(lambda config: config["noise"].pop(POISSON))
@@ -133,23 +111,19 @@ def test_a_removed_noise_setting_leaves_its_files(finished: Project, tmp_path: P
     assert POISSON not in (results / "phantom/methods.md").read_text()
 
 
-def test_nothing_runs_after_files_were_touched(finished: Project, tmp_path: Path):
-    copy = finished.copied(tmp_path / "copy")
+def test_nothing_runs_after_files_were_touched_or_moved(copy: Project, tmp_path: Path):
     for path in copy.folder.rglob("*"):
         if path.is_file() and ".snakemake" not in path.parts:
             path.touch()
     assert copy.planned() == set()
+    moved = copy.folder.rename(tmp_path / "a second place")
+    assert Project.at(moved).planned() == set()
 
 
 @pytest.mark.parametrize("cores", [1, 2, 8])
 def test_nothing_runs_with_other_cores(finished: Project, cores: int):
     done = finished.snakemake("--dry-run", cores=cores)
     assert "Nothing to be done" in done.stdout
-
-
-def test_nothing_runs_in_a_moved_folder(finished: Project, tmp_path: Path):
-    moved = finished.copied(tmp_path / "first").folder.rename(tmp_path / "a second place")
-    assert Project.at(moved).planned() == set()
 
 
 def test_nothing_runs_in_a_fresh_clone_with_copied_results(finished: Project, tmp_path: Path):
@@ -166,17 +140,11 @@ def test_nothing_runs_in_a_copy_with_images_of_one_s_own(project: Project, tmp_p
     """A folder has no content that could be compared; its date is another one in a copy."""
     images = own_images(tmp_path)
     mine = f"datasets={{mine: {{sources: [{images}], train: 6}}}}"
-    arguments = [
-        "--config",
-        "dataset=mine",
-        mine,
-        f"select={{noise: [{POISSON}], methods: [median]}}",
-    ]
+    arguments = ["--config", "dataset=mine", mine, ONLY_MEDIAN]
     project.succeed(*arguments)
     assert project.script("verify.py").returncode == 0
-    copy = Project.at(
-        shutil.copytree(project.folder, tmp_path / "copy", copy_function=shutil.copyfile)
-    )
+    folder = shutil.copytree(project.folder, tmp_path / "copy", copy_function=shutil.copyfile)
+    copy = Project.at(folder)
     fetched = copy.folder / "resources/datasets/mine/images"
     for path in [fetched, *fetched.iterdir()]:
         os.utime(path, (time.time() + 60,) * 2)  # copied after all that was made of it
@@ -185,8 +153,8 @@ def test_nothing_runs_in_a_copy_with_images_of_one_s_own(project: Project, tmp_p
 
     shutil.copyfile(images / "0.png", images / "7.png")  # another film of this name
     copy.succeed(*arguments, "--forcerun", "fetch_images")
-    test = np.load(copy.folder / "resources/datasets/mine/16px/test.npy")
-    train = np.load(copy.folder / "resources/datasets/mine/16px/train.npy")
+    prepared = copy.folder / "resources/datasets/mine/16px"
+    test, train = np.load(prepared / "test.npy"), np.load(prepared / "train.npy")
     assert np.array_equal(test[1], train[0])
 
 
@@ -213,8 +181,7 @@ def job_of(record: Path) -> tuple[str, ...]:
     return tuple(part for part in job if not part.endswith("px"))  # the size of the images
 
 
-def test_comments_and_docstrings_run_nothing(finished: Project, tmp_path: Path):
-    copy = finished.copied(tmp_path / "copy")
+def test_comments_and_docstrings_run_nothing(copy: Project):
     for path in (copy.folder / "workflow/scripts").rglob("*.py"):
         text = path.read_text()
         path.write_text("# a comment\n\n" + text.replace('"""', '"""Anew: ', 1) + "\n\n# another\n")
@@ -223,52 +190,30 @@ def test_comments_and_docstrings_run_nothing(finished: Project, tmp_path: Path):
     assert copy.planned() == set()
 
 
-@pytest.mark.parametrize(
-    "file",
-    [
-        "score_images.py",
-        "make_table.py",
-        "files/tensors.py",  # reached through three others
-        "files/tables.py",
-        "noise/seeds.py",
-        "methods/median.py",
-        "recipes/supervised.py",
-        "distributions/poisson.py",
-        "phantom/rays.py",
-    ],
-)
-def test_changed_code_runs_the_jobs_that_reach_it(finished: Project, tmp_path: Path, file: str):
-    copy = finished.copied(tmp_path / "copy")
+REACHED = """
+score_images.py make_table.py files/tables.py noise/seeds.py methods/median.py phantom/rays.py
+recipes/supervised.py distributions/poisson.py files/tensors.py
+"""  # the last one through three others
+NOT_SELECTED = """
+methods/dncnn.py methods/wavelet.py recipes/noise2noise.py distributions/speckle.py fetch_images.py
+"""
+
+
+@pytest.mark.parametrize("file", REACHED.split())
+def test_changed_code_runs_the_jobs_that_reach_it(copy: Project, file: str):
     expected = reached_by(copy, file)
-    copy.append(file, "\nANSWER = 42\n")
+    copy.append(file, EDIT)
     assert copy.planned() == expected
 
 
-def test_code_of_what_is_not_selected_runs_nothing(finished: Project, tmp_path: Path):
-    copy = finished.copied(tmp_path / "copy")
-    for file in (
-        "methods/dncnn.py",
-        "methods/wavelet.py",
-        "recipes/noise2noise.py",
-        "distributions/speckle.py",
-        "fetch_images.py",
-    ):
-        copy.append(file, "\nANSWER = 42\n")
+def test_edits_of_the_engine_run_nothing(copy: Project):
+    """Nor do those of what is not selected, however small the edits are that run something."""
+    engine = sorted((copy.folder / "workflow/scripts/engine").glob("*.py"))
+    assert len(engine) > 8
+    for file in [*engine, "../tools/verify.py", *NOT_SELECTED.split()]:
+        copy.append(file, EDIT)
     assert copy.planned() == set()
-
-
-def test_edits_of_the_engine_run_nothing(finished: Project, tmp_path: Path):
-    """However small the edits of other code are that run something."""
-    copy = finished.copied(tmp_path / "copy")
-    engine = copy.folder / "workflow/scripts/engine"
-    files = sorted(engine.glob("*.py"))
-    assert len(files) > 8
-    for path in files:
-        path.write_text(path.read_text() + "\nANSWER = 42\n")
-    tool = copy.folder / "workflow/tools/verify.py"
-    tool.write_text(tool.read_text() + "\nANSWER = 42\n")
-    assert copy.planned() == set()
-    copy.append("results/scores.py", "\nANSWER = 42\n")
+    copy.append("results/scores.py", EDIT)
     assert copy.planned()
 
 
@@ -331,35 +276,30 @@ def test_the_engine_writes_no_output_of_a_rule(project: Project, tmp_path: Path)
 
 def test_expected_jobs_are_what_they_should_be(finished: Project):
     """The records, from which the tests above take what to expect, against a list by hand."""
-    median = jobs("filter_images", TWO_NOISES, ["median"])
-    median |= jobs("score_images", TWO_NOISES, ["median"])
-    assert reached_by(finished, "methods/median.py") == (
-        median | FIGURES | COMPARED | {("make_table",)}
-    )
-    assert reached_by(finished, "files/tensors.py") == chain(TWO_NOISES, TRAINED) | COLLECTED
+    median = chain(TWO_NOISES, "median") | COMPARED | TABLE
+    assert reached_by(finished, "methods/median.py") == median
+    assert reached_by(finished, "files/tensors.py") == chain(TWO_NOISES, *TRAINED) | COLLECTED
     assert reached_by(finished, "distributions/poisson.py") == corruption([POISSON]) | COLLECTED
     assert reached_by(finished, "phantom/rays.py") == EVERYTHING
 
 
-def show(median: Jobs) -> Jobs:
-    """Return some jobs, and those that show what they make."""
-    return median | FIGURES | COMPARED | {("make_table",)}
+SCORED = jobs("score_images", TWO_NOISES, ["noisy", *ALL])
 
 
 @pytest.mark.parametrize(
-    ("package", "version", "expected"),
+    ("package", "expected"),
     [
-        ("torch", "99.0.0", chain(TWO_NOISES, TRAINED) | COLLECTED),
-        ("scipy", "99.0.0", chain(TWO_NOISES, ["median"]) | COMPARED | {("make_table",)}),
-        ("scikit-image", "99.0.0", show(jobs("score_images", TWO_NOISES, ["noisy", *ALL]))),
-        ("pandas", "99.0.0", set()),
-        ("numpy", "99.0.0", set()),
+        ("torch", chain(TWO_NOISES, *TRAINED) | COLLECTED),
+        ("scipy", chain(TWO_NOISES, "median") | COMPARED | TABLE),
+        ("scikit-image", SCORED | FIGURES | COMPARED | TABLE),
+        ("pandas", set()),
+        ("numpy", set()),
     ],
 )
 def test_another_version_of_a_package_runs_what_depends_on_it(
-    finished: Project, tmp_path: Path, package: str, version: str, expected: Jobs
+    finished: Project, tmp_path: Path, package: str, expected: Jobs
 ):
-    assert finished.planned(PYTHONPATH=pretended(tmp_path, package, version)) == expected
+    assert finished.planned(PYTHONPATH=pretended(tmp_path, package, "99.0.0")) == expected
 
 
 def pretended(folder: Path, package: str, version: str) -> str:
@@ -396,37 +336,27 @@ def test_a_run_without_trained_methods_needs_no_torch(project: Project):
     (project.folder / "sitecustomize.py").write_text(WITHOUT_TORCH)
     path = str(project.folder)
     assert ("train_denoiser", POISSON, "unet") in project.planned(PYTHONPATH=path)
-    arguments = ["--config", f"select={{noise: [{POISSON}], methods: [median]}}"]
-    project.succeed(*arguments, PYTHONPATH=path)
+    project.succeed("--config", ONLY_MEDIAN, PYTHONPATH=path)
 
 
 # ------------------------------------------------------------------------------ lost
 
 
-def test_a_deleted_result_is_made_again(finished: Project, tmp_path: Path):
-    copy = finished.copied(tmp_path / "copy")
-    results = copy.folder / "results/phantom"
-    (results / "table.md").unlink()
-    (results / f"figures/{POISSON}.png").unlink()
-    assert copy.planned() == {("make_table",), ("plot_examples", POISSON)}
+def test_a_deleted_result_is_made_again(finished: Project, copy: Project):
+    names = ["table.md", f"figures/{POISSON}.png"]
+    ours, theirs = (project.folder / "results/phantom" for project in (copy, finished))
+    for name in names:
+        (ours / name).unlink()
+    assert copy.planned() == TABLE | {("plot_examples", POISSON)}
     copy.succeed()
-    for name in ("table.md", f"figures/{POISSON}.png"):
-        name = f"results/phantom/{name}"
-        assert (copy.folder / name).read_bytes() == (finished.folder / name).read_bytes()
+    for name in names:
+        assert (ours / name).read_bytes() == (theirs / name).read_bytes()
+    (ours / f"models/{POISSON}/unet.pt").unlink()
+    assert copy.planned() == chain([POISSON], "unet") | COMPARED | CURVES
 
 
-def test_a_deleted_model_is_trained_again(finished: Project, tmp_path: Path):
-    copy = finished.copied(tmp_path / "copy")
-    (copy.folder / f"results/phantom/models/{POISSON}/unet.pt").unlink()
-    planned = chain([POISSON], ["unet"]) | COMPARED | {("plot_training",)}
-    assert copy.planned() == planned
-
-
-def test_a_deleted_intermediate_is_made_again_when_it_is_needed(finished: Project, tmp_path: Path):
-    copy = finished.copied(tmp_path / "copy")
+def test_a_deleted_intermediate_is_made_again_when_it_is_needed(copy: Project):
     (copy.folder / f"results/phantom/noisy/{POISSON}/train.npy").unlink()
     assert copy.planned() == set()
-    budget = "methods={autoencoder: {training: {steps: 7}}}"
-    assert copy.planned("--config", budget) == (
-        {("corrupt_images", POISSON, "train")} | chain(TWO_NOISES, ["autoencoder"]) | COLLECTED
-    )
+    again = {("corrupt_images", POISSON, "train")} | chain(TWO_NOISES, "autoencoder") | COLLECTED
+    assert copy.planned("--config", MORE_STEPS) == again
