@@ -45,6 +45,15 @@ def real_images() -> Path:
     return Path(folder)
 
 
+def needed(program: str) -> str:
+    """Return the path of a program; without it the test is skipped, or fails if it must not be."""
+    if path := shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin:/sbin"):
+        return path
+    if program in os.environ.get("PROGRAMS_THAT_MUST_BE_THERE", "").split():
+        pytest.fail(f"{program} is not installed")
+    pytest.skip(f"{program} is not installed")
+
+
 # On a GPU, with the steps recorded as a graph, as trainings run there.
 PROCESSORS = [
     ("cpu", None),

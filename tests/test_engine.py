@@ -153,7 +153,8 @@ def done_by(tmp_path: Path, work: str) -> subprocess.CompletedProcess:
         f"def main(snakemake): {work}\n"
         "params = SimpleNamespace(code={})\n"
         f"log = [{str(tmp_path / 'log')!r}]\n"
-        "snakemake = SimpleNamespace(rule='r', wildcards=['a'], params=params, log=log)\n"
+        "job = dict(rule='r', wildcards=['a'], params=params, log=log, resources={})\n"
+        "snakemake = SimpleNamespace(**job)\n"
         "run(main)"
     )
     done = subprocess.run(

@@ -32,13 +32,16 @@ def own_file(path):
     return str(ours) if ours.exists() and not Path(path).exists() else path
 
 
-# Snakemake would read the files by itself, and give --config another order and numbers as text.
-workflow.configfiles.insert(0, own_file("config.yaml"))  # as `configfile:` does
-config = configured(
-    map(Path, workflow.configfiles),
-    workflow.config_settings.config,
-    sys.argv[1:] if workflow.is_main_process else [],
-)
+if workflow.modifier.is_main_snakefile():
+    # Snakemake would read the files by itself, and give --config another order and numbers as text.
+    workflow.configfiles.insert(0, own_file("config.yaml"))  # as `configfile:` does
+    config = configured(
+        map(Path, workflow.configfiles),
+        workflow.config_settings.config,
+        sys.argv[1:] if workflow.is_main_process else [],
+    )
+else:  # a module of another workflow, which gives its own settings as `config:`
+    config = configured([PROJECT / "config.yaml"], config, [])
 # For the records of jobs: what makes them again.
 config["options"] = options_of(
     Path(workflow.main_snakefile),

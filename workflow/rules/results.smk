@@ -42,7 +42,7 @@ rule make_table:
             "results/{run}/table.html",
             caption="../report/table.rst",
             category="Table",
-            labels={"run": "{run}"},
+            labels={"result": "Table in the published form"},
         ),
     log:
         "results/{run}/logs/make_table.log",
@@ -88,7 +88,7 @@ rule compare_methods:
             "results/{run}/methods.html",
             caption="../report/methods.rst",
             category="Table",
-            labels={"run": "{run}"},
+            labels={"result": "All methods: scores, costs, settings"},
         ),
     log:
         "results/{run}/logs/compare_methods.log",
@@ -118,7 +118,7 @@ rule plot_compute:
             "results/{run}/figures/compute.png",
             caption="../report/compute.rst",
             category="Table",
-            labels={"run": "{run}"},
+            labels={"result": "Scores against costs"},
         ),
     log:
         "results/{run}/logs/plot_compute.log",
@@ -189,7 +189,7 @@ rule plot_training:
             "results/{run}/figures/training.png",
             caption="../report/training.rst",
             category="Training",
-            labels={"run": "{run}"},
+            labels={"result": "Losses of all trainings"},
         ),
     log:
         "results/{run}/logs/plot_training.log",

@@ -17,7 +17,8 @@ from engine.records import LOGS, RECORDS, files_of, read_records
 from files.atomic import file_digest
 
 FEW = 3  # files that are named, of those without a record in a folder
-FOLDERS = [Path("results"), Path("resources/datasets")]
+# Of this workflow, and of those of which it is a module with a prefix.
+FOLDERS = ["results", "resources/datasets", "*/results", "*/resources/datasets"]
 # What a run leaves beside its results: logs, times, and what it resumes from after a kill.
 NOT_RESULTS = {LOGS, RECORDS, "benchmarks", "checkpoints", "images.download"}
 
@@ -60,17 +61,19 @@ def unrecorded(folders: list[Path], recorded: Collection[str]) -> dict[str, list
 
 def kind_of(path: Path) -> str | None:
     """Return which folder of its run or data set a file is in."""
-    return next(iter(path.parts[2 if path.parts[0] == "results" else 3 :]), None)
+    start = next(n for n, part in enumerate(path.parts) if part in ("results", "datasets"))
+    return next(iter(path.parts[start + 2 :]), None)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folders", type=Path, nargs="*", default=FOLDERS, help="default: all")
+    parser.add_argument("folders", type=Path, nargs="*", help="default: all")
     folders = parser.parse_args().folders
+    folders = folders or [path for pattern in FOLDERS for path in sorted(Path().glob(pattern))]
     records = dict(read_records(folders))
     recorded = latest(records)
     if not recorded:
-        sys.exit(f"nothing is recorded in {', '.join(map(str, folders))}")
+        sys.exit(f"nothing is recorded in {', '.join(map(str, folders)) or 'this folder'}")
     found: dict[str, list[str]] = {}
     for problem, command in problems(records):
         found.setdefault(command, []).append(problem)

@@ -77,7 +77,7 @@ def name_of(job: Job) -> str:
 
 def explained(job: Job, dag: DAG) -> Iterator[str]:
     """Yield the reasons for a job: Snakemake's, with what differs from the record of the job."""
-    record = read_record(record_path(job.log[0]))
+    record = read_record(record_path(job.log[0])) if job.log else {}  # none of other workflows
     reason = dag.reason(job)
     if reason.forced:
         yield "you forced it"
