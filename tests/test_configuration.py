@@ -7,7 +7,7 @@ import yaml
 
 from engine import plugins as module
 from engine.checks import declared
-from engine.configuration import canonical, checked, merged, read_text
+from engine.configuration import canonical, checked, read_text
 from engine.methods import methods_of
 from engine.plugins import ConfigurationError, declarations, plugins
 
@@ -32,6 +32,18 @@ def changed(path: str, value: object) -> dict:
     return config
 
 
+def given(text: str) -> dict:
+    """Check the default configuration with this YAML over it."""
+    return checked(CONFIG, yaml.safe_load(text))
+
+
+def refused(*layers: dict) -> str:
+    """Check a configuration that must be refused; return the message."""
+    with pytest.raises(ConfigurationError) as caught:
+        checked(*layers)
+    return str(caught.value)
+
+
 def test_default_configuration_fills_in_run_and_selection():
     config = checked(CONFIG)
     assert config["run"] == "phantom"
@@ -43,81 +55,70 @@ def test_default_configuration_fills_in_run_and_selection():
     assert methods["median"].recipe is None
 
 
-def test_a_method_can_be_off_by_default():
-    config = checked(changed("methods/median/default", False))
+def test_a_method_can_be_off_by_default_and_for_some_noise_settings_only():
+    config = given("methods: {median: {default: false}, unet: {only: [gaussian_0.1_0_1]}}")
     assert config["select"]["methods"] == ["autoencoder", "unet"]
+    assert list(methods_of(config)["unet"].settings) == [GAUSSIAN]
 
 
 def test_overrides_replace_settings_of_one_noise_setting_alone():
-    config = checked(changed(f"methods/autoencoder/overrides/{GAUSSIAN}/training", {"steps": 5}))
-    settings = methods_of(config)["autoencoder"].settings
+    config = given("""methods:
+      autoencoder: {overrides: {gaussian_0.1_0_1: {training: {steps: 5}}}}
+      unet: {training: {layout: contiguous}, overrides: {gaussian_0.1_0_1: {training: {steps: 5}}}}
+    """)
+    methods = methods_of(config)
+    settings = methods["autoencoder"].settings
     changed_one, other = settings[GAUSSIAN], settings["poisson_0.2_1"]
     assert changed_one["tail"] == [16, 8]
     assert changed_one["training"] == other["training"] | {"steps": 5}
     assert other["tail"] == [32, 16, 8]
     assert set(other) == {"tail", "training"}
-
-
-def test_overrides_bring_no_defaults():
-    config = changed("methods/unet/training/layout", "contiguous")
-    config["methods"]["unet"]["overrides"] = {GAUSSIAN: {"training": {"steps": 5}}}
-    settings = methods_of(checked(config))["unet"].settings[GAUSSIAN]["training"]
-    assert (settings["steps"], settings["layout"]) == (5, "contiguous")
+    training = methods["unet"].settings[GAUSSIAN]["training"]
+    assert (training["steps"], training["layout"]) == (5, "contiguous")  # no defaults come along
 
 
 def test_entries_keep_the_order_in_which_they_are_given():
     """Which is that of the tables."""
-    first = {
-        "noise": {"a": CONFIG["noise"][GAUSSIAN]},
-        "methods": {"a": {"plugin": "median", "size": 5}},
-    }
-    config = checked(CONFIG, first)
+    noise = {"a": CONFIG["noise"][GAUSSIAN]}
+    config = checked(CONFIG, {"noise": noise, "methods": {"a": {"plugin": "median", "size": 5}}})
     assert list(config["noise"]) == config["select"]["noise"] == [*CONFIG["noise"], "a"]
     assert list(config["methods"]) == config["select"]["methods"] == [*CONFIG["methods"], "a"]
-    again = checked(CONFIG, {"noise": {"poisson_0.2_5": {"lambda": 5}}})
-    assert list(again["noise"]) == list(CONFIG["noise"])
+    assert list(given("noise: {poisson_0.2_5: {lambda: 5}}")["noise"]) == list(CONFIG["noise"])
 
 
-def test_numbers_that_arrive_as_text_are_read():
-    config = changed(
-        "noise/new", {"distribution": "gaussian", "factor": "0.3", "mean": "0", "std": "1e-1"}
-    )
-    config["methods"]["median"] |= {"size": "5", "default": "false"}
-    config["run"] = 2024
-    config = checked(config)
-    assert config["noise"]["new"] == {
-        "distribution": "gaussian",
-        "factor": 0.3,
-        "mean": 0,
-        "std": 0.1,
-    }
+def test_numbers_and_names_are_read_as_what_they_are():
+    """Numbers may arrive as text, and text as numbers."""
+    config = given("""
+        run: 2024
+        image_size: 64.0
+        noise:
+          new: {distribution: gaussian, factor: "0.3", mean: "0", std: "1e-1"}
+          0.3: {distribution: poisson, factor: 1, lambda: 1}
+        methods:
+          median: {size: "5", default: "false"}
+          autoencoder: {training: {steps: "1e3"}}
+    """)
+    assert config["run"] == "2024"
+    assert repr(config["image_size"]) == "64"
+    new = {"distribution": "gaussian", "factor": 0.3, "mean": 0, "std": 0.1}
+    assert config["noise"]["new"] == new
+    assert "0.3" in config["noise"]
     assert config["methods"]["median"]["size"] == 5
     assert config["methods"]["median"]["default"] is False
-    assert config["run"] == "2024"
-
-
-def test_whole_numbers_and_numeric_names_are_read_as_what_they_are():
-    config = changed("noise/extra", {"distribution": "poisson", "factor": 1, "lambda": 1})
-    config["noise"][0.3] = config["noise"].pop("extra")
-    config["image_size"] = 64.0
-    config["methods"]["autoencoder"]["training"]["steps"] = "1e3"
-    config = checked(config)
-    assert "0.3" in config["noise"]
-    assert repr(config["image_size"]) == "64"
     assert repr(config["methods"]["autoencoder"]["training"]["steps"]) == "1000"
 
 
 def test_floats_that_tell_no_integers_apart_stay_floats():
-    assert [repr(canonical(value)) for value in (3.0, 2.0**52, 2.0**53, 1e300)] == [
-        *("3", "4503599627370496", "9007199254740992.0", "1e+300")
-    ]
+    words = ["3", "4503599627370496", "9007199254740992.0", "1e+300"]
+    assert [repr(canonical(value)) for value in (3.0, 2.0**52, 2.0**53, 1e300)] == words
 
 
-def test_an_error_is_reported_once():
-    with pytest.raises(ConfigurationError) as caught:
-        checked(changed("noise/empty", {}))
-    lines = str(caught.value).splitlines()
-    assert lines == ["noise.empty.distribution: missing"]
+def test_each_error_is_reported_once_and_all_at_once():
+    message = refused(CONFIG, {"noise": {"empty": {}}})
+    assert message.splitlines() == ["noise.empty.distribution: missing"]
+    message = refused(CONFIG, {"seed": -1, "device": "tpu"})
+    assert "seed" in message
+    assert "device" in message
 
 
 SPECIAL = {"GONE": ..., "null": None}
@@ -183,53 +184,41 @@ methods/unet/training/keep = last | unknown key; allowed: batch, capture, layout
 def test_messages_name_the_key_and_what_is_allowed(case):
     change, _, words = case.partition(" | ")
     path, _, value = change.partition(" = ")
-    with pytest.raises(ConfigurationError) as caught:
-        checked(changed(path, SPECIAL[value] if value in SPECIAL else read_text(value)))
-    assert words in str(caught.value)
-    assert path.split("/")[-1] in str(caught.value)
-
-
-def test_all_errors_are_reported_at_once():
-    config = changed("seed", -1)
-    config["device"] = "tpu"
-    with pytest.raises(ConfigurationError) as caught:
-        checked(config)
-    assert "seed" in str(caught.value)
-    assert "device" in str(caught.value)
+    message = refused(changed(path, SPECIAL[value] if value in SPECIAL else read_text(value)))
+    assert words in message
+    assert path.split("/")[-1] in message
 
 
 def test_paper_configuration_is_the_published_training():
     paper = yaml.safe_load((ROOT / "config/paper.yaml").read_text())
-    published = yaml.safe_load((ROOT / "resources" / "published.yaml").read_text())
+    published = yaml.safe_load((ROOT / "resources/published.yaml").read_text())
     assert paper["methods"]["autoencoder"]["training"].items() >= published["training"].items()
     assert [row["noise"] for row in published["rows"]] == list(CONFIG["noise"].values())
     assert paper["dataset"] == "isbi2015"
 
 
+BOTH = ("clean images", "noise model")
+
+
 def test_every_plugin_declares_what_it_uses():
-    allowed = {"clean images", "noise model"}
     for folder in ("methods", "recipes"):
         for name in plugins(folder):
-            assert set(declarations(folder, name)["USES"]) <= allowed, name
+            assert set(declarations(folder, name)["USES"]) <= set(BOTH), name
 
 
 def test_what_a_method_uses_is_what_its_plugin_recipe_and_inversion_use():
-    config = checked(CONFIG, METHODS, {"methods": {"inverted": {"plugin": "median", "size": 3}}})
-    config["methods"]["inverted"]["inversion"] = True
-    uses = {name: method.uses for name, method in methods_of(config).items()}
-    assert uses["median"] == ()
-    assert uses["tuned_median"] == ("clean images", "noise model")
-    assert uses["inverted"] == ("noise model",)
-    assert uses["autoencoder"] == ("clean images",)
-    assert uses["unet"] == ("clean images", "noise model")
-    assert uses["dncnn"] == ("clean images", "noise model")
-    assert uses["noise2noise"] == ("noise model",)
+    inverted = {"plugin": "median", "size": 3, "inversion": True}
+    methods = methods_of(checked(CONFIG, METHODS, {"methods": {"inverted": inverted}}))
+    uses = {"median": (), "autoencoder": ("clean images",)}
+    uses |= dict.fromkeys(["inverted", "noise2noise"], ("noise model",))
+    uses |= dict.fromkeys(["tuned_median", "unet", "dncnn"], BOTH)
+    assert {name: methods[name].uses for name in uses} == uses
 
 
 def test_configuration_of_everything_turns_every_method_on():
     config = checked(CONFIG, METHODS, EVERYTHING)
     assert config["select"]["methods"] == list(config["methods"])
-    used = {config["methods"][name].get("plugin", name) for name in config["methods"]}
+    used = {entry.get("plugin", name) for name, entry in config["methods"].items()}
     assert used == set(plugins("methods"))
     off = set(config["methods"]) - set(checked(CONFIG, METHODS)["select"]["methods"])
     assert off == {"unet_large", "bm3d", "bm3d+inversion"}
@@ -239,15 +228,23 @@ def test_configuration_of_everything_turns_every_method_on():
     assert not methods["median"].grid
 
 
-def test_lattice_step_is_for_poisson_noise_alone():
+def test_lattice_step_is_for_poisson_noise_alone_and_has_no_column_in_the_published_table():
     method = methods_of(checked(CONFIG, METHODS))["unet+lattice"]
     assert "poisson_0.2_1" in method.settings
     assert GAUSSIAN not in method.settings
+    message = refused(CONFIG, METHODS, {"table": ["median", "unet+lattice"]})
+    assert "table: 'unet+lattice' has a caveat" in message
 
 
-def test_a_method_can_be_for_some_noise_settings_only():
-    config = checked(changed("methods/unet/only", [GAUSSIAN]))
-    assert list(methods_of(config)["unet"].settings) == [GAUSSIAN]
+def test_recipes_say_whether_the_inversion_is_applied():
+    methods = methods_of(checked(CONFIG, METHODS)).values()
+    inverted = {method.name for method in methods if method.inversion}
+    assert {"noise2noise", "noise2void", "tuned_median+inversion"} <= inverted
+    assert not {"unet", "median", "tuned_median"} & inverted
+
+
+def test_a_run_may_be_named_after_the_data_set():
+    assert given('run: "{dataset}-wide"')["run"] == "phantom-wide"
 
 
 def forget_plugins() -> None:
@@ -268,8 +265,6 @@ def plugin_folder(tmp_path, monkeypatch):
 
 FUNCTION = "def denoise(noisy, noise, settings):\n    return noisy\n"
 NETWORK = "def build_network(settings, noise):\n    pass\n"
-
-
 # What a file declares, and what the message says after the file's name.
 NONSENSE = """
 RECIPE = "sourdough"; NETWORK | RECIPE: 'sourdough' is not allowed; allowed: noise2
@@ -293,54 +288,32 @@ def test_a_plugin_that_declares_nonsense_is_refused(plugin_folder, case):
     source, _, words = case.partition(" | ")
     source = source.replace("; ", "\n").replace("FUNCTION", FUNCTION).replace("NETWORK", NETWORK)
     (plugin_folder / "methods/bread.py").write_text(source)
-    with pytest.raises(ConfigurationError) as caught:
-        checked(changed("methods/bread", {}))
-    assert f"bread.py: {words}" in str(caught.value)
+    assert f"bread.py: {words}" in refused(changed("methods/bread", {}))
 
 
 def test_a_distribution_needs_its_settings_and_its_function(plugin_folder):
-    path = plugin_folder / "distributions/cauchy.py"
-    config = changed("noise/wide", {"distribution": "cauchy"})
-    path.write_text("SETTINGS = {}\n")
-    with pytest.raises(ConfigurationError, match=r"cauchy.py: draw: missing"):
-        checked(config)
-    forget_plugins()
-    path.write_text("def draw(image, rng):\n    return image\n")
-    with pytest.raises(ConfigurationError, match=r"cauchy.py: SETTINGS: missing"):
-        checked(config)
-
-
-def test_recipes_say_whether_the_inversion_is_applied():
-    methods = methods_of(checked(CONFIG, METHODS)).values()
-    inverted = {method.name for method in methods if method.inversion}
-    assert {"noise2noise", "noise2void", "tuned_median+inversion"} <= inverted
-    assert not {"unet", "median", "tuned_median"} & inverted
+    sources = {"draw": "SETTINGS = {}\n", "SETTINGS": "def draw(image, rng):\n    return image\n"}
+    for missing, source in sources.items():
+        (plugin_folder / "distributions/cauchy.py").write_text(source)
+        forget_plugins()
+        message = refused(changed("noise/wide", {"distribution": "cauchy"}))
+        assert f"cauchy.py: {missing}: missing" in message
 
 
 def test_settings_that_are_not_given_have_their_default(plugin_folder):
     """But for those that are tuned."""
     source = "SETTINGS = {'size': {'type': 'integer', 'default': 3}}\n" + FUNCTION
-    (plugin_folder / "methods/bread.py").write_text(source)
-    entries = {"bread": {}, "tuned": {"plugin": "bread", "tune": {"size": [1, 2]}}}
-    entries["other"] = {"plugin": "bread", "overrides": {GAUSSIAN: {"size": 5}}}
-    for name, entry in entries.items():
-        entry["label"] = name
-    (plugin_folder / "methods/_crumbs.py").write_text(source)
+    for name in ("bread", "_crumbs"):
+        (plugin_folder / f"methods/{name}.py").write_text(source)
     assert "_crumbs" not in plugins("methods")
-    methods = methods_of(checked(CONFIG, {"methods": entries}))
-    assert methods["bread"].settings[GAUSSIAN] == {"size": 3}
-    assert methods["tuned"].settings[GAUSSIAN] == {}
-    sizes = [settings["size"] for settings in methods["other"].settings.values()]
-    assert sizes == [5, *[3] * 6]
-    assert methods["unet"].settings[GAUSSIAN]["training"]["loss"] == "similarity"
-    assert methods["autoencoder"].settings[GAUSSIAN]["training"]["layout"] == "channels_last"
-
-
-def test_a_run_may_be_named_after_the_data_set():
-    assert checked(changed("run", "{dataset}-wide"))["run"] == "phantom-wide"
-
-
-def test_lattice_step_has_no_column_in_the_published_table():
-    config = merged(CONFIG, METHODS) | {"table": ["median", "unet+lattice"]}
-    with pytest.raises(ConfigurationError, match=r"table: 'unet.lattice' has a caveat"):
-        checked(config)
+    config = given("""methods:
+        bread: {label: bread}
+        tuned: {label: tuned, plugin: bread, tune: {size: [1, 2]}}
+        other: {label: other, plugin: bread, overrides: {gaussian_0.1_0_1: {size: 5}}}
+    """)
+    settings = {name: method.settings for name, method in methods_of(config).items()}
+    assert settings["bread"][GAUSSIAN] == {"size": 3}
+    assert settings["tuned"][GAUSSIAN] == {}
+    assert [values["size"] for values in settings["other"].values()] == [5, *[3] * 6]
+    assert settings["unet"][GAUSSIAN]["training"]["loss"] == "similarity"
+    assert settings["autoencoder"][GAUSSIAN]["training"]["layout"] == "channels_last"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 
@@ -24,16 +25,29 @@ from training.devices import torch_device
 SCRIPTS = Path(module.__file__).parents[1]
 
 
+def python(*arguments, version="", check=True, **environment) -> subprocess.CompletedProcess:
+    """Run this Python, or another version, in the folder of the scripts."""
+    command = [f"python{version}" if version else sys.executable, *arguments]
+    kept = {"capture_output": True, "text": True}
+    return subprocess.run(command, cwd=SCRIPTS, env=os.environ | environment, check=check, **kept)
+
+
+FILES = {
+    "a.py": "import b\nimport numpy\n",
+    "b.py": "def f():\n    from package import c\n    return c\n",
+    "package/__init__.py": "",
+    "package/c.py": "VALUE = 1\n",
+    "other.py": "VALUE = 1\n",
+}
+
+
 @pytest.fixture
 def scripts(tmp_path, monkeypatch):
     """A folder of scripts in which `a` imports `b`, which imports `package.c` in a function."""
     monkeypatch.setattr(module, "SCRIPTS", tmp_path)
-    (tmp_path / "a.py").write_text("import b\nimport numpy\n")
-    (tmp_path / "b.py").write_text("def f():\n    from package import c\n    return c\n")
     (tmp_path / "package").mkdir()
-    (tmp_path / "package" / "__init__.py").write_text("")
-    (tmp_path / "package" / "c.py").write_text("VALUE = 1\n")
-    (tmp_path / "other.py").write_text("VALUE = 1\n")
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
     return tmp_path
 
 
@@ -64,69 +78,50 @@ def test_digest_follows_imports_within_a_package(scripts):
         assert list(source_digests("a.py")) == files
 
 
-@pytest.fixture
-def planned(scripts, monkeypatch):
-    """What a job of the script `a` was planned with."""
+@patch.dict(sys.modules)
+def test_code_that_was_edited_since_it_was_planned_is_not_run(scripts, monkeypatch):
+    """It is imported before it is checked, so it does not matter whether it is edited later."""
     monkeypatch.syspath_prepend(scripts)
-    yield source_digests("a.py")
-    for name in ("b", "package", "package.c"):
-        sys.modules.pop(name, None)
-
-
-def test_code_that_was_edited_since_it_was_planned_is_not_run(scripts, planned):
-    check_code(planned)
-    (scripts / "b.py").write_text(
-        "# A comment makes no difference.\n" + (scripts / "b.py").read_text()
-    )
-    check_code(planned)
-    (scripts / "package" / "c.py").write_text("VALUE = 2\n")
-    (scripts / "b.py").write_text("VALUE = 2\n")
-    with pytest.raises(InputError, match=r"^b\.py, package/c\.py changed while the workflow ran"):
-        check_code(planned)
-
-
-def test_code_is_imported_before_it_is_checked(scripts, planned):
-    """So it does not matter whether it is edited from then on."""
+    planned = source_digests("a.py")
     check_code(planned)
     assert sys.modules["package.c"].VALUE == 1
-    (scripts / "package" / "c.py").unlink()
-    with pytest.raises(InputError, match=r"package/c\.py changed"):
+    (scripts / "b.py").write_text("# A comment makes no difference.\n" + FILES["b.py"])
+    check_code(planned)
+    (scripts / "package/c.py").unlink()
+    with pytest.raises(InputError, match=r"^package/c\.py changed"):
+        check_code(planned)
+    for name in ("package/c.py", "b.py"):
+        (scripts / name).write_text("VALUE = 2\n")
+    with pytest.raises(InputError, match=r"^b\.py, package/c\.py changed while the workflow ran"):
         check_code(planned)
 
 
 def test_digest_does_not_depend_on_what_syntax_trees_of_a_version_have():
     """Python 3.12 gave functions and classes `type_params`, 3.13 leaves empty fields out."""
     source = "class A:\n    def f(self, x=1, *y):\n        'Docstring.'\n        return x\n"
-    before = module._normalised(module.ast.parse(source))
-    tree = module.ast.parse(source)
-    for node in module.ast.walk(tree):
-        if isinstance(node, module.ast.FunctionDef | module.ast.ClassDef):
+    before = module._normalised(ast.parse(source))
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
             node.type_params = []
             node._fields = (*node._fields, "type_params")
         node._fields = tuple(f for f in node._fields if getattr(node, f, None) not in (None, []))
     assert module._normalised(tree) == before
-    assert module._normalised(module.ast.parse(source.replace("=1", "=2"))) != before
+    assert module._normalised(ast.parse(source.replace("=1", "=2"))) != before
 
 
 @pytest.mark.parametrize("version", ["3.10", "3.12", "3.13", "3.14"])
 def test_digests_are_the_same_in_another_version_of_python(version):
-    environment = os.environ | {"PYENV_VERSION": version}  # pyenv shows one version alone
-
-    def other(*arguments: str) -> subprocess.CompletedProcess:
-        command = [f"python{version}", "-B", *arguments]
-        return subprocess.run(
-            command, cwd=SCRIPTS, env=environment, check=True, capture_output=True, text=True
-        )
-
-    try:
-        other("--version")
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        pytest.skip("this version is not installed")
     code = (
         "import json, pathlib; from engine.digests import digests_of\n"
         "print(json.dumps(digests_of(p.as_posix() for p in pathlib.Path().rglob('*.py'))))"
     )
-    found = json.loads(other("-c", code).stdout)
+    other = {"version": version, "PYENV_VERSION": version}  # pyenv shows one version alone
+    try:
+        python("--version", **other)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        pytest.skip("this version is not installed")
+    found = json.loads(python("-B", "-c", code, **other).stdout)
     assert len(found) > 60
     assert found == digests_of(found)
 
@@ -134,66 +129,66 @@ def test_digests_are_the_same_in_another_version_of_python(version):
 def test_gpu_is_wanted_where_one_is_and_torch_can_use_it(monkeypatch, tmp_path):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr("engine.machine.Path.glob", lambda *_: iter(["nvidia0"]))
-    monkeypatch.setattr(
-        "engine.machine.importlib.util.find_spec",
-        lambda name: SimpleNamespace(origin=str(tmp_path / "__init__.py")),
-    )
+    torch = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
+    monkeypatch.setattr("engine.machine.importlib.util.find_spec", lambda name: torch)
     for cuda, wanted in (("None", False), ("'13.0'", True)):
         (tmp_path / "version.py").write_text(f"cuda = {cuda}\n")
         assert wants_gpu("auto") is wanted
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    assert not wants_gpu("auto")
+    assert not wants_gpu("cpu")
+    for hidden in ("-1", ""):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        assert not wants_gpu("auto")
+    assert wants_gpu("cuda")
 
 
-def done_by(tmp_path: Path, work: str) -> subprocess.CompletedProcess:
-    """Run a job that does `work`, a line of Python; what it logs is in the file `log` as well."""
+def done_by(tmp_path: Path, work: str) -> str:
+    """Run a job that does `work`, a line of Python; return what it says, which it logs as well."""
     code = (
         "from types import SimpleNamespace; from engine.job import run\n"
         "from engine.messages import InputError\n"
         f"def main(snakemake): {work}\n"
-        "params = SimpleNamespace(code={})\n"
-        f"log = [{str(tmp_path / 'log')!r}]\n"
-        "job = dict(rule='r', wildcards=['a'], params=params, log=log, resources={})\n"
-        "snakemake = SimpleNamespace(**job)\n"
+        f"params, log = SimpleNamespace(code={{}}), [{str(tmp_path / 'log')!r}]
+"
+        "job = dict(rule='r', wildcards=['a'], params=params, log=log, resources={})
+"
+        "snakemake = SimpleNamespace(**job)
+"
         "run(main)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=SCRIPTS, check=False, capture_output=True, text=True
-    )
+    done = python("-c", code, check=False)
     assert done.returncode == 1
     assert (tmp_path / "log").read_text().splitlines() == done.stderr.splitlines()
-    return done
+    return done.stderr
 
 
-@pytest.mark.parametrize(
-    ("work", "message"),
-    [
-        ("raise InputError('film.png: is upside down')", "r a: film.png: is upside down"),
-        ("import torch; torch.empty(10**15)", "r a: out of memory: close other programs, or run"),
-        ("import numpy; numpy.empty(10**15)", "r a: out of memory: close other programs, or run"),
-    ],
-)
-def test_errors_that_a_user_can_mend_end_a_job_with_a_message_alone(tmp_path, work, message):
-    done = done_by(tmp_path, work)
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+MESSAGES = {
+    "raise InputError('film.png: is upside down')": "r a: film.png: is upside down",
+    "import torch; torch.empty(10**15)": "r a: out of memory: close other programs, or run",
+    "import numpy; numpy.empty(10**15)": "r a: out of memory: close other programs, or run",
+}
+
+
+@pytest.mark.parametrize("work", MESSAGES)
+def test_errors_that_a_user_can_mend_end_a_job_with_a_message_alone(tmp_path, work):
+    said = done_by(tmp_path, work)
+    assert MESSAGES[work] in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize("work", ["1 / 0", "raise OSError(5000, 'odd')"])
 def test_other_errors_keep_their_traceback(tmp_path, work):
-    stderr = done_by(tmp_path, work).stderr
-    assert "Traceback" in stderr
-    assert "KeyError" not in stderr
+    said = done_by(tmp_path, work)
+    assert "Traceback" in said
+    assert "KeyError" not in said
 
 
-# Prints, for each script, the local files that importing it imports.
+# Prints, for each script, the local files that it imports, also those that its functions import.
 IMPORTED = """
-import importlib, json, sys
+import ast, importlib, json, sys
 from pathlib import Path
 
 def local():
-    files = {name: getattr(m, "__file__", None) or "/" for name, m in sys.modules.items()}
-    paths = {name: Path(file) for name, file in files.items()}
+    paths = {n: Path(getattr(m, "__file__", None) or "/") for n, m in sys.modules.items()}
     ours = {n: p.relative_to(Path.cwd()) for n, p in paths.items() if Path.cwd() in p.parents}
     return {n: p.as_posix() for n, p in ours.items() if p.parts[0] != "engine"}
 
@@ -202,6 +197,9 @@ for script in sys.argv[1:]:
     for name in local():
         del sys.modules[name]
     importlib.import_module(script.removesuffix(".py"))
+    for node in ast.walk(ast.parse(Path(script).read_text())):
+        if isinstance(node, ast.ImportFrom) and node.col_offset:
+            importlib.import_module(node.module)
     found[script] = sorted(local().values())
 print(json.dumps(found))
 """
@@ -210,20 +208,13 @@ print(json.dumps(found))
 def test_digests_are_of_exactly_what_scripts_import():
     """Else a change would be missed, or would run what it does not reach."""
     scripts = sorted(path.name for path in SCRIPTS.glob("*.py"))
-    done = subprocess.run(
-        [sys.executable, "-c", IMPORTED, *scripts],
-        cwd=SCRIPTS,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert {name: sorted(source_digests(name)) for name in scripts} == json.loads(done.stdout)
+    imported = json.loads(python("-c", IMPORTED, *scripts).stdout)
+    assert {name: sorted(source_digests(name)) for name in scripts} == imported
 
 
 def test_planning_does_not_import_torch():
     code = "import sys; from engine.machine import wants_gpu as wants; wants('auto'); "
-    code += "sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, check=False).returncode == 0
+    python("-c", code + "sys.exit('torch' in sys.modules)")
 
 
 def test_auto_falls_back_to_the_cpu_and_says_so(monkeypatch, caplog):
@@ -231,13 +222,6 @@ def test_auto_falls_back_to_the_cpu_and_says_so(monkeypatch, caplog):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert torch_device("auto").type == "cpu"
     assert "device: auto uses the CPU" in caplog.text
-
-
-def test_cpu_wants_no_gpu_and_cuda_one(monkeypatch):
-    assert not wants_gpu("cpu")
-    assert wants_gpu("cuda")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert not wants_gpu("auto")
 
 
 def imports_of(path: Path) -> set[str]:
@@ -249,15 +233,11 @@ def imports_of(path: Path) -> set[str]:
 
 
 def test_the_engine_has_walls():
-    """It needs no package of the work's, and of our rooms the one that writes files whole."""
-    allowed = {
-        "engine",
-        "files",
-        "ruamel",
-        "jsonschema",
-        "psutil",
-        "snakemake",
-    }  # the last for types alone
+    """It needs no package of the work's, and of our rooms the one that writes files whole.
+
+    Of Snakemake it needs types alone.
+    """
+    allowed = {"engine", "files", "ruamel", "jsonschema", "psutil", "snakemake"}
     for path in (SCRIPTS / "engine").glob("*.py"):
         assert imports_of(path) - sys.stdlib_module_names <= allowed, path
         assert "from files.arrays" not in path.read_text()
@@ -279,10 +259,11 @@ def test_no_module_is_long_but_the_anatomy():
 
 def test_a_run_notes_its_machine_alone(tmp_path):
     """Else locks that another machine leaves later would be taken for its own."""
-    (tmp_path / "alive").write_text("elsewhere\n")
+    alive = tmp_path / "alive"
+    alive.write_text("elsewhere\n")
     announce(tmp_path, stay=True)
-    assert socket.gethostname() in (tmp_path / "alive").read_text()
-    assert "elsewhere" not in (tmp_path / "alive").read_text()
+    assert socket.gethostname() in alive.read_text()
+    assert "elsewhere" not in alive.read_text()
 
 
 def test_a_process_that_nobody_waits_for_has_ended():
@@ -290,8 +271,8 @@ def test_a_process_that_nobody_waits_for_has_ended():
         "import subprocess, time; from engine.locks import end_with\n"
         "end_with(subprocess.Popen(['true']).pid, every=0.05); time.sleep(60); print('alive')"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, stdout=subprocess.PIPE)
-    assert (done.returncode, done.stdout) == (1, b"")
+    done = python("-c", code, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"rule": "r"}', "{"])

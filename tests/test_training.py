@@ -329,7 +329,7 @@ def test_job_resumes_only_what_has_the_same_settings_images_code_and_precision(j
     def identity():
         trained = Mock(side_effect=Asked)
         monkeypatch.setattr("torch.set_num_threads", Mock())
-        monkeypatch.setattr("train_denoiser.train", trained)
+        monkeypatch.setattr("training.loop.train", trained)
         with pytest.raises(Asked):
             train_denoiser.main(job)
         return trained.call_args.kwargs["identity"]

@@ -13,22 +13,35 @@ import yaml
 from skimage.metrics import structural_similarity
 
 from conftest import TWO_NOISES, Project
-from engine.configuration import merged
 
 pytestmark = pytest.mark.slow
 
 GAUSSIAN, POISSON = TWO_NOISES
+MEDIAN = f"select={{noise: [{POISSON}], methods: [median]}}"
+ALL_METHODS = ["--configfile", "config/methods.yaml"]
 
 
-def test_results_are_complete(finished: Project):
-    results = finished.folder / "results" / "phantom"
+@pytest.fixture
+def results(finished: Project) -> Path:
+    return finished.folder / "results/phantom"
+
+
+@pytest.fixture
+def data(finished: Project) -> dict[str, np.ndarray]:
+    """The images of the data set, and its two parts."""
+    folder = finished.folder / "resources/datasets/phantom/16px"
+    return {name: np.load(folder / f"{name}.npy") for name in ("images", "train", "test")}
+
+
+def test_results_are_complete(finished: Project, results: Path):
     scores = pd.read_csv(results / "scores.csv", dtype={"image": str})
     assert list(scores.columns) == ["noise", "method", "image", "ssim", "psnr"]
     assert len(scores) == 2 * 4 * 4  # noise settings, methods with `noisy`, test images
     assert set(scores["method"]) == {"noisy", "autoencoder", "median", "unet"}
     assert set(scores["image"]) == {"007", "008", "009", "010"}
+    for figure in (*TWO_NOISES, "training", "compute"):
+        assert (results / f"figures/{figure}.png").stat().st_size > 10_000
     for noise in TWO_NOISES:
-        assert (results / f"figures/{noise}.png").stat().st_size > 10_000
         for method in ("autoencoder", "unet"):
             model = torch.load(results / f"models/{noise}/{method}.pt", weights_only=True)
             assert model["plugin"] == method
@@ -36,23 +49,17 @@ def test_results_are_complete(finished: Project):
             assert history["step"].tolist() == [6]
             assert (results / f"logs/train_denoiser/{noise}/{method}.log").stat().st_size > 0
             assert (results / f"benchmarks/train_denoiser/{noise}/{method}.tsv").stat().st_size > 0
-    for figure in ("training", "compute"):
-        assert (results / f"figures/{figure}.png").stat().st_size > 10_000
     assert not list((results / "checkpoints").rglob("*.pt"))
     assert not [path for path in finished.folder.rglob(".*.npy") if path.is_file()]
 
 
-def test_first_row_has_the_smaller_tail(finished: Project):
-    def parameters(noise: str) -> int:
-        path = finished.folder / f"results/phantom/models/{noise}/autoencoder.pt"
-        return sum(w.numel() for w in torch.load(path, weights_only=True)["weights"].values())
-
-    assert parameters(GAUSSIAN) == 57_313
-    assert parameters(POISSON) == 71_169
+def test_first_row_has_the_smaller_tail(results: Path):
+    for noise, parameters in ((GAUSSIAN, 57_313), (POISSON, 71_169)):
+        model = torch.load(results / f"models/{noise}/autoencoder.pt", weights_only=True)
+        assert sum(weights.numel() for weights in model["weights"].values()) == parameters
 
 
-def test_table_is_the_mean_of_the_scores_and_is_not_called_real(finished: Project):
-    results = finished.folder / "results" / "phantom"
+def test_table_is_the_mean_of_the_scores_and_is_not_called_real(results: Path):
     scores = pd.read_csv(results / "scores.csv")
     table = pd.read_csv(results / "table.csv", index_col="noise")
     assert {"noisy", "autoencoder", "median"} == set(table.columns)
@@ -66,56 +73,48 @@ def test_table_is_the_mean_of_the_scores_and_is_not_called_real(finished: Projec
     assert f"{table.loc[POISSON, 'autoencoder']:.4f}" in rows[1]
 
 
-def test_scores_are_of_the_files(finished: Project):
-    data = finished.folder / "resources/datasets/phantom/16px"
-    clean = np.load(data / "test.npy")
-    denoised = np.load(finished.folder / f"results/phantom/denoised/{POISSON}/median.npy")
-    scores = pd.read_csv(finished.folder / f"results/phantom/scores/{POISSON}/median.csv")
-    expected = [
-        structural_similarity(a, b, data_range=1) for a, b in zip(clean, denoised, strict=True)
-    ]
+def test_scores_are_of_the_files(results: Path, data: dict[str, np.ndarray]):
+    pairs = zip(data["test"], np.load(results / f"denoised/{POISSON}/median.npy"), strict=True)
+    expected = [structural_similarity(*pair, data_range=1) for pair in pairs]
+    scores = pd.read_csv(results / f"scores/{POISSON}/median.csv")
     np.testing.assert_array_equal(scores["ssim"], expected)
 
 
-def test_split_keeps_test_images_out_of_training(finished: Project):
-    data = finished.folder / "resources/datasets/phantom/16px"
-    images, train, test = (np.load(data / f"{name}.npy") for name in ("images", "train", "test"))
-    np.testing.assert_array_equal(train, images[:6])
-    np.testing.assert_array_equal(test, images[6:])
-    clean = np.load(finished.folder / "results/phantom/clean/train.npy")
+def test_split_keeps_test_images_out_of_training(results: Path, data: dict[str, np.ndarray]):
+    np.testing.assert_array_equal(data["train"], data["images"][:6])
+    np.testing.assert_array_equal(data["test"], data["images"][6:])
+    clean = np.load(results / "clean/train.npy")
     assert clean.shape == (30, 16, 16)
-    np.testing.assert_array_equal(clean[::5], train.astype(np.float32))
+    np.testing.assert_array_equal(clean[::5], data["train"].astype(np.float32))
 
 
-def test_two_runs_on_one_machine_give_identical_scores(finished: Project, project: Project):
+def test_two_runs_on_one_machine_give_identical_scores(results: Path, project: Project):
     """Other cores, another order, and another set of noise settings change nothing."""
-    noise = f"select={{noise: [{POISSON}]}}"
     project.edit_config(lambda config: config["noise"].pop("gaussian_0.2_0_1"))
-    done = project.snakemake("--config", "run=again", noise, cores=1)
-    assert done.returncode == 0, done.stdout
-    first = pd.read_csv(finished.folder / "results/phantom/scores.csv")
+    project.succeed("--config", "run=again", f"select={{noise: [{POISSON}]}}", cores=1)
+    first = pd.read_csv(results / "scores.csv")
     again = pd.read_csv(project.folder / "results/again/scores.csv")
     first = first[first["noise"] == POISSON].reset_index(drop=True)
     pd.testing.assert_frame_equal(first, again, check_exact=True)
 
 
 def test_runs_share_the_data_set_and_do_not_overwrite_each_other(finished: Project, tmp_path: Path):
-    finished = finished.copied(tmp_path / "copy")
-    before = (finished.folder / "results/phantom/scores.csv").read_bytes()
-    finished.succeed("--config", "run=check", "select={methods: [median], noise: [poisson_0.2_1]}")
-    assert (finished.folder / "results/phantom/scores.csv").read_bytes() == before
-    check = finished.folder / "results/check"
+    copy = finished.copied(tmp_path / "copy")
+    scores = copy.folder / "results/phantom/scores.csv"
+    before = scores.read_bytes()
+    copy.succeed("--config", "run=check", MEDIAN)
+    assert scores.read_bytes() == before
+    check = copy.folder / "results/check"
     assert not (check / "models").exists()
     assert not (check / "clean").exists()
     assert "auto-encoder" not in (check / "table.md").read_text()
-    planned = finished.planned("--config", "run=third", "select={methods: [median]}")
+    planned = copy.planned("--config", "run=third", "select={methods: [median]}")
     assert not any(job[0] in ("render_phantom", "split_images") for job in planned)
 
 
 def test_bad_configuration_ends_before_any_job(project: Project):
-    done = project.snakemake(
-        "--config", "noise={bad: {distribution: poisson, factor: 1, lambda: -1}}"
-    )
+    bad = "noise={bad: {distribution: poisson, factor: 1, lambda: -1}}"
+    done = project.snakemake("--config", bad)
     assert done.returncode != 0
     assert "noise.bad.lambda: -1 is not allowed; allowed: more than 0" in done.stdout
     assert "Traceback" not in done.stdout
@@ -133,15 +132,13 @@ def test_cuda_without_a_gpu_is_an_error(project: Project):
 
 def test_failed_job_leaves_no_output_behind(project: Project):
     project.edit_config(lambda config: config["datasets"]["phantom"].update(subjects=7))
-    project.succeed("--config", "select={noise: [poisson_0.2_1], methods: [median]}")
-    bad = project.folder / "results/phantom/denoised/poisson_0.2_1/median.npy"
-    bad.write_bytes(b"not an array")
-    scores = project.folder / "results/phantom/scores/poisson_0.2_1/median.csv"
+    project.succeed("--config", MEDIAN)
+    results = project.folder / "results/phantom"
+    (results / f"denoised/{POISSON}/median.npy").write_bytes(b"not an array")
+    scores = results / f"scores/{POISSON}/median.csv"
     scores.unlink()
-    done = project.snakemake(
-        "--rerun-triggers", "mtime", "--", str(scores.relative_to(project.folder))
-    )
-    assert done.returncode != 0
+    target = str(scores.relative_to(project.folder))
+    assert project.snakemake("--rerun-triggers", "mtime", "--", target).returncode != 0
     assert not scores.exists()
     assert not list(scores.parent.glob(".*"))
 
@@ -163,63 +160,59 @@ def test_report_is_made(finished: Project):
     assert (finished.folder / "report.html").stat().st_size > 100_000
 
 
-def test_new_denoiser_is_one_file_and_an_entry(project: Project):
-    plugin = project.folder / "workflow/scripts/methods/mean.py"
-    plugin.write_text(
-        "from scipy.ndimage import uniform_filter\n"
-        'SETTINGS = {"size": {"type": "integer"}}\n'
-        "def denoise(noisy, noise, settings):\n"
-        '    return uniform_filter(noisy, (1, settings["size"], settings["size"]))\n'
-    )
-    select = f"select={{noise: [{POISSON}], methods: [mean, median]}}"
-    project.succeed("--config", "methods={mean: {size: 3}}", select)
-    found = pd.read_csv(project.folder / "results/phantom/methods.csv")
-    assert set(found["method"]) == {"noisy", "mean", "median"}
-    table = pd.read_csv(project.folder / "results/phantom/table.csv")
-    assert list(table.columns) == ["noise", "noisy", "median"]  # keeps its form
-    done = project.snakemake("--config", "methods={mean: {width: 3}}", select)
-    assert "methods.mean.width: unknown key" in done.stdout
+# Files for new methods and a new distribution, relative to `workflow/scripts/`.
+NEW = {
+    "methods/mean.py": """
+from scipy.ndimage import uniform_filter
+SETTINGS = {"size": {"type": "integer"}}
+def denoise(noisy, noise, settings):
+    return uniform_filter(noisy, (1, settings["size"], settings["size"]))
+""",
+    "methods/straight.py": """
+from torch import nn
+SETTINGS = {"size": {"type": "integer"}}
+RECIPE = "supervised"
+def build_network(settings, noise):
+    return nn.Conv2d(1, 1, settings["size"], padding="same")
+""",
+    "distributions/uniform.py": """
+SETTINGS = {"width": {"type": "number"}}
+def draw(image, rng, *, width):
+    return image + rng.uniform(-width, width, image.shape)
+""",
+}
+NEW_METHODS = """methods={mean: {size: 3}, straight: {size: 5, training:
+    {steps: 60, batch: 4, learning_rate: 0.05, threads: 1, precision: fp32}}}"""
 
 
-def test_new_trained_denoiser_is_one_file_and_an_entry(project: Project):
-    plugin = project.folder / "workflow/scripts/methods/straight.py"
-    plugin.write_text(
-        "from torch import nn\n"
-        'SETTINGS = {"size": {"type": "integer"}}\n'
-        'RECIPE = "supervised"\n'
-        "def build_network(settings, noise):\n"
-        '    return nn.Conv2d(1, 1, settings["size"], padding="same")\n'
-    )
-    entry = (
-        "methods={straight: {size: 5, training: "
-        "{steps: 60, batch: 4, learning_rate: 0.05, threads: 1, precision: fp32}}}"
-    )
-    project.succeed("--config", entry, f"select={{noise: [{GAUSSIAN}], methods: [straight]}}")
-    found = pd.read_csv(project.folder / "results/phantom/methods.csv", index_col="method")
+def test_a_new_method_or_distribution_is_one_file_and_an_entry(project: Project):
+    for file, text in NEW.items():
+        project.append(file, text)
+    noise = "noise={even: {distribution: uniform, width: 0.2}}"
+    select = "select={noise: [even], methods: [mean, straight, median, unet]}"
+    project.succeed("--config", NEW_METHODS, noise, select)
+    results = project.folder / "results/phantom"
+    found = pd.read_csv(results / "methods.csv", index_col="method")
+    assert set(found.index) == {"noisy", "mean", "straight", "median", "unet"}
     assert found.loc["straight", "parameters"] == 26
     assert found.loc["straight", "ssim"] > found.loc["noisy", "ssim"]
-
-
-def test_new_distribution_is_one_file_and_an_entry(project: Project):
-    folder = project.folder / "workflow/scripts/distributions"
-    (folder / "uniform.py").write_text(
-        'SETTINGS = {"width": {"type": "number"}}\n'
-        "def draw(image, rng, *, width):\n"
-        "    return image + rng.uniform(-width, width, image.shape)\n"
-    )
-    select = "select={noise: [even], methods: [median, unet]}"
-    noise = "noise={even: {distribution: uniform, width: 0.2}}"
-    project.succeed("--config", noise, select)
-    text = (project.folder / "results/phantom/table.md").read_text()
-    assert "Uniform (width 0.2)" in text
-    noisy = np.load(project.folder / "results/phantom/noisy/even/test.npy")
+    table = pd.read_csv(results / "table.csv")
+    assert list(table.columns) == ["noise", "noisy", "median"]  # keeps its form
+    assert "Uniform (width 0.2)" in (results / "table.md").read_text()
+    noisy = np.load(results / "noisy/even/test.npy")
     clean = np.load(project.folder / "resources/datasets/phantom/16px/test.npy")
     inside = (noisy > 0) & (noisy < 1)
     assert 0.15 < abs(noisy - clean)[inside].max() <= 0.2
 
+    done = project.snakemake("--config", "methods={mean: {width: 3}}")
+    assert "methods.mean.width: unknown key" in done.stdout
+
 
 def miniature(config: dict) -> None:
-    """Make the methods ones that train and are tuned in seconds."""
+    """Make the methods ones that train and are tuned in seconds, and that are installed."""
+    if importlib.util.find_spec("bm3d") is None:  # an optional extra
+        for name in ("bm3d", "bm3d+inversion"):
+            config["methods"].pop(name)
     for entry in config["methods"].values():
         if "training" in entry:
             entry["training"] |= {"steps": 3, "batch": 2}
@@ -233,49 +226,27 @@ def miniature(config: dict) -> None:
 
 def test_every_method_runs(project: Project):
     """The configuration that turns everything on, in miniature."""
-    project.edit_config(miniature, "config/methods.yaml")
-    config = yaml.safe_load((project.folder / "config/methods.yaml").read_text())
-    everything = yaml.safe_load((project.folder / "config/everything.yaml").read_text())
-    config = merged(config, everything)
-    if importlib.util.find_spec("bm3d") is None:  # an optional extra
-        project.edit_config(
-            lambda config: [config["methods"].pop(name) for name in ("bm3d", "bm3d+inversion")],
-            "config/everything.yaml",
-        )
-        config["methods"] = {k: v for k, v in config["methods"].items() if "bm3d" not in k}
-    project.succeed(
-        "--configfile",
-        "config/methods.yaml",
-        "config/everything.yaml",
-        "--config",
-        "select={noise: [poisson_0.2_1]}",
-        "image_size=32",
-    )
+    everything = [*ALL_METHODS, "config/everything.yaml"]
+    names = {"noisy", "autoencoder", "median"}
+    for file in everything[1:]:
+        project.edit_config(miniature, file)
+        names |= yaml.safe_load((project.folder / file).read_text())["methods"].keys()
+    project.succeed(*everything, "--config", f"select={{noise: [{POISSON}]}}", "image_size=32")
     results = project.folder / "results/phantom-methods"
     found = pd.read_csv(results / "methods.csv")
-    assert set(found["method"]) == config["methods"].keys() | {"noisy", "autoencoder", "median"}
+    assert set(found["method"]) == names
     assert found["ssim"].between(-1, 1).all()
-    text = (results / "methods.md").read_text()
-    assert "lattice" in text
-    tuning = json.loads((results / "tuning/poisson_0.2_1/tuned_median.json").read_text())
+    assert "lattice" in (results / "methods.md").read_text()
+    tuning = json.loads((results / f"tuning/{POISSON}/tuned_median.json").read_text())
     assert [line["settings"]["size"] for line in tuning] in ([3, 5], [5, 3])
-    assert (results / "figures/poisson_0.2_1.png").is_file()
+    assert (results / f"figures/{POISSON}.png").is_file()
 
 
 def test_no_test_image_reaches_training_or_tuning(project: Project):
-    text = project.succeed(
-        "--dry-run",
-        "--configfile",
-        "config/methods.yaml",
-        "--config",
-        "select={noise: [poisson_0.2_1]}",
-    )
-    jobs = re.findall(r"^(?:local)?rule (\w+):\n    input: (.*)", text, re.MULTILINE)
-    learn = [
-        inputs
-        for rule, inputs in jobs
-        if rule in ("train_denoiser", "tune_method", "augment_images")
-    ]
+    select = f"select={{noise: [{POISSON}]}}"
+    text = project.succeed("--dry-run", *ALL_METHODS, "--config", select)
+    learners = r"^(?:local)?rule (?:train_denoiser|tune_method|augment_images):\n    input: (.*)"
+    learn = re.findall(learners, text, re.MULTILINE)
     assert len(learn) > 10
     assert all("train.npy" in inputs and "test.npy" not in inputs for inputs in learn)
 
@@ -284,7 +255,7 @@ def test_a_selection_without_any_training_still_has_its_figures(project: Project
     """The only trained method selected is not for the only noise setting selected."""
     project.edit_config(miniature, "config/methods.yaml")
     select = f"select={{noise: [{GAUSSIAN}], methods: [median, unet+lattice]}}"
-    project.succeed("--configfile", "config/methods.yaml", "--config", select)
+    project.succeed(*ALL_METHODS, "--config", select)
     results = project.folder / "results/phantom-methods"
     assert (results / "figures/compute.png").is_file()
     assert not (results / "figures/training.png").exists()
