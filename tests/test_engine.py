@@ -147,12 +147,9 @@ def done_by(tmp_path: Path, work: str) -> str:
         "from types import SimpleNamespace; from engine.job import run\n"
         "from engine.messages import InputError\n"
         f"def main(snakemake): {work}\n"
-        f"params, log = SimpleNamespace(code={{}}), [{str(tmp_path / 'log')!r}]
-"
-        "job = dict(rule='r', wildcards=['a'], params=params, log=log, resources={})
-"
-        "snakemake = SimpleNamespace(**job)
-"
+        f"params, log = SimpleNamespace(code={{}}), [{str(tmp_path / 'log')!r}]\n"
+        "job = dict(rule='r', wildcards=['a'], params=params, log=log, resources={})\n"
+        "snakemake = SimpleNamespace(**job)\n"
         "run(main)"
     )
     done = python("-c", code, check=False)

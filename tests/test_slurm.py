@@ -43,6 +43,7 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=sched_interval=1,bf_interval=1
 SlurmdParameters=config_overrides
+MinJobAge=300
 MpiDefault=none
 GresTypes=gpu
 NodeName={node} NodeAddr=127.0.0.1 CPUs=8 RealMemory=100000 Gres=gpu:2 State=UNKNOWN
@@ -131,11 +132,11 @@ def test_a_cluster_makes_what_one_machine_makes(finished, tmp_path):
 
 
 def test_a_configuration_that_is_edited_while_jobs_wait_is_not_used(prepared):
-    (prepared.folder / "more.yaml").write_text("device: cpu\n")
+    (prepared.folder / "more.yaml").write_text("seed: 2015\n")
     slurm("scontrol", "update", "partitionname=tests", "state=down")
     run = Run(prepared, *SLURM, "--retries", "0", "--configfile", "more.yaml", "--", "all")
     reached(lambda: len(slurm("squeue", "-h", "-t", "PENDING").splitlines()) == 2)
-    (prepared.folder / "more.yaml").write_text("device: cpu\nseed: 7\n")
+    (prepared.folder / "more.yaml").write_text("seed: 7\n")
     slurm("scontrol", "update", "partitionname=tests", "state=up")
     assert run.process.wait(120) == 1
     assert "autoencoder: not as planned: the configuration. It was edited while" in run.text

@@ -286,13 +286,14 @@ def job(tmp_path):
     training = {"steps": 25, "batch": 4, "learning_rate": 1e-2, "precision": "fp32", "threads": 3}
     return SimpleNamespace(
         input={"clean": tmp_path / "clean.npy"},
-        output=SimpleNamespace(model=tmp_path / "model.pt", history=tmp_path / "history.csv"),
+        output=SimpleNamespace(
+            model=tmp_path / "models/some/small.pt", history=tmp_path / "history.csv"
+        ),
         wildcards=SimpleNamespace(noise="some", method="small"),
         params=SimpleNamespace(
             **{"plugin": "unet", "seed": 7, "device": "cpu", "code": "some digest"},
             settings={"widths": [4], "blocks": 1, "training": training},
             noise={"distribution": "gaussian", "factor": 0.1, "mean": 0, "std": 1},
-            checkpoint=tmp_path / "checkpoint.pt",
         ),
     )
 
