@@ -51,6 +51,7 @@ PartitionName=tests Nodes={node} Default=YES MaxTime=01:00:00 State=UP
 """
 DEVICES = "NodeName={node} Name=gpu File={folder}/gpu[0-1]\n"
 SLURM = ["--workflow-profile", "profiles/slurm-squeue", "--latency-wait", "5"]
+MODELS = [f"results/phantom/models/{noise}/autoencoder.pt" for noise in TWO_NOISES]
 SLURM += ["--slurm-init-seconds-before-status-checks", "2"]
 
 
@@ -101,14 +102,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def prepared(finished: Project, tmp_path: Path) -> Project:
     """A finished run in which the models are missing."""
     project = finished.copied(tmp_path / "prepared")
-    for model in project.folder.glob("results/*/models/*/autoencoder.pt"):
-        model.unlink()
+    for model in MODELS:
+        (project.folder / model).unlink()
     return project
-
-
-def models(project: Project) -> list[Path]:
-    folder = project.folder / "results/phantom/models"
-    return [folder / noise / "autoencoder.pt" for noise in TWO_NOISES]
 
 
 def test_a_cluster_makes_what_one_machine_makes(finished, tmp_path):
@@ -140,14 +136,14 @@ def test_a_configuration_that_is_edited_while_jobs_wait_is_not_used(prepared):
     slurm("scontrol", "update", "partitionname=tests", "state=up")
     assert run.process.wait(120) == 1
     assert "autoencoder: not as planned: the configuration. It was edited while" in run.text
-    assert not any(path.exists() for path in models(prepared))
+    assert not any((prepared.folder / model).exists() for model in MODELS)
     text = prepared.script("why.py", "--configfile", "more.yaml").stdout
     assert "because seed: 2015 became 7" in text
 
 
 def test_what_a_job_on_a_node_says_reaches_the_terminal(prepared):
     options = [*SLURM, "--retries", "0", "--config", "device=cuda"]
-    done = prepared.run("snakemake", *options, "--", str(models(prepared)[0]))
+    done = prepared.run("snakemake", *options, "--", MODELS[0])
     assert done.returncode == 1
     assert "autoencoder: device: cuda, but torch finds no usable GPU" in done.stdout
 
@@ -157,10 +153,10 @@ def test_trainings_have_gpus_side_by_side_and_resume_when_they_are_cancelled(pre
     steps = ["--config", "methods={autoencoder: {training: {steps: 400}}}"]
     slow = ["--executor", "slurm", "--jobs", "4", *SLURM[4:], "--latency-wait", "5"]
     slow += ["--slurm-status-command", "squeue", "--default-resources", "mem_mb=500"]
-    targets = ["--", *map(str, models(prepared))]
+    targets = ["--", *MODELS]
     run = Run(prepared, *slow, "--set-resources", "train_denoiser:gpu=1", *steps, *targets)
     lines = lambda: slurm("squeue", "-h", "-t", "RUNNING", "-o", "%i %b").splitlines()  # noqa: E731
-    saved = [Path(str(p).replace("models", "checkpoints")) for p in models(prepared)]
+    saved = [prepared.folder / model.replace("models", "checkpoints") for model in MODELS]
     assert run.reaches(lambda: all(path.exists() for path in saved)), run.text
     running = [line.split() for line in lines()]
     assert [gpus for _, gpus in running] == ["gres:gpu:1"] * 2
@@ -180,6 +176,6 @@ def test_trainings_have_gpus_side_by_side_and_resume_when_they_are_cancelled(pre
     reached(lambda: not slurm("squeue", "-h"))
     done = prepared.run("snakemake", *slow, *steps, *targets)
     assert done.returncode == 0, done.stdout
-    for path in models(prepared):
-        log = Path(str(path).replace("models", "logs/train_denoiser")).with_suffix(".log")
+    for noise in TWO_NOISES:
+        log = prepared.folder / f"results/phantom/logs/train_denoiser/{noise}/autoencoder.log"
         assert "resumes after step " in log.read_text()

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from unittest.mock import Mock, patch
@@ -90,12 +91,24 @@ def test_damaged_records_are_named(copy: Project):
     assert "make_table\n" in text
 
 
+def test_files_made_with_other_settings_than_snakemake_planned_are_named(copy: Project):
+    for name in ("augment_images", f"train_denoiser/{POISSON}/unet"):
+        record = copy.folder / f"results/phantom/provenance/{name}.json"
+        record.write_text(record.read_text().replace("2015", "7"))
+    text = said(copy, "verify.py", status=1)
+    assert "clean/train.npy was made with other settings than Snakemake has on record" in text
+    assert "unet.pt was made with other" in text
+    assert "\n3 of " in text
+    shutil.rmtree(copy.folder / ".snakemake/metadata")
+    said(copy, "verify.py")
+
+
 def test_the_last_record_of_a_file_counts_and_what_cannot_be_read_is_named(tmp_path: Path):
     """Whatever the names of the records; a folder took the place of the other file."""
     (tmp_path / "a").write_text("new")
     (tmp_path / "folder").mkdir()
     paths = [str(tmp_path / name) for name in ("a", "folder")]
-    common = {"options": [], "target": paths[0]}
+    common = {"options": [], "target": paths[0], "params": {}}
     records = {
         Path("1"): common | {"made": "2", "outputs": {paths[0]: file_digest(paths[0])}},
         Path("2"): common | {"made": "1", "outputs": dict.fromkeys(paths, "old")},

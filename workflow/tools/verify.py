@@ -5,6 +5,10 @@ itself does not look into files that are older than what was made of them.
 """
 
 import argparse
+import ast
+import base64
+import json
+import re
 import shlex
 import sys
 from collections.abc import Collection, Iterator
@@ -43,10 +47,24 @@ def problems(records: dict[Path, dict[str, Any]]) -> Iterator[tuple[str, str]]:
         try:
             if file_digest(name) != record["outputs"][name]:
                 yield f"{name} was altered since it was made ({record['made']})", command
+            elif not planned(name) <= set(map(json.dumps, record["params"].values())):
+                yield f"{name} was made with other settings than Snakemake has on record", command
         except FileNotFoundError:
             yield f"{name} is missing", command
         except OSError as error:
             yield f"{name} can't be read ({error.strerror})", command
+
+
+def planned(file: str) -> set[str]:
+    """Return the parameters of the job that Snakemake recorded for a file, each as JSON."""
+    name = base64.urlsafe_b64encode(file.encode()).decode()
+    *folders, last = re.findall(".{1,254}", name)  # file systems allow 255
+    path = Path(".snakemake/metadata", *(f"@{folder}" for folder in folders), last)
+    try:
+        texts = json.loads(path.read_text(encoding="utf-8"))["params"]
+    except (OSError, ValueError, KeyError):  # it has been cleaned up, and says nothing
+        return set()
+    return {json.dumps(ast.literal_eval(text), default=str) for text in texts}
 
 
 def unrecorded(folders: list[Path], recorded: Collection[str]) -> dict[str, list[str]]:
