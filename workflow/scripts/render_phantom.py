@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from multiprocessing import get_context
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engine.job import Snakemake, check_code, run
 from engine.locks import end_with
@@ -23,10 +22,8 @@ from noise.seeds import generator
 from phantom.anatomy import add_head
 from phantom.cephalostat import add_cephalostat
 from phantom.exposure import expose
-from phantom.rays import Rays
+from phantom.rays import Array, Rays
 from phantom.subject import draw_subject
-
-Array = NDArray[np.float64]
 
 
 def render(subject: int, size: int, seed: int) -> Array:
