@@ -124,9 +124,7 @@ def airway(rays: Rays, subject: Subject) -> None:
         turbinate = head(curve([(98, y), (110, y - 1.5), (124, y + 1)]))
         rays.rod("soft", turbinate, 1.8)
         rays.sheet("cortical", turbinate, 0.7, 10)
-    rays.rod(
-        "air", head(curve([(90, 133), (80, 134), (73, 142), (70, 155)])), 6.5, 2
-    )  # nasopharynx
+    rays.rod("air", head(curve([(90, 133), (80, 134), (73, 142), (70, 155)])), 6.5, 2)  # its back
     rays.rod("air", neck(curve([(70, 152), (72, 168), (76, 184), (76, 200)])), 6.5, 2.2)  # pharynx
     rays.rod("air", neck(curve([(75, 198), (77, 212), (74, 228), (68, 246)])), 4, 1.4)  # trachea
     rays.rod("air", head(curve([(100, 155), (115, 155), (128, 161)])), 2.0, 4)  # mouth
@@ -285,7 +283,7 @@ def cervical_spine(rays: Rays, subject: Subject, rng: np.random.Generator) -> No
     """Atlas with the odontoid of C2 between its masses, C2 to C7, and the hyoid before them."""
     at = partial(place, subject, part="neck")
     arch = [(62, 142), (63, 147), (60, 151), (57.5, 147)]
-    rays.slab(at(curve(arch, closed=True)), 14, 3, cortex=1)  # of the atlas, and its back
+    rays.slab(at(curve(arch, closed=True)), 14, 3, cortex=1)  # front of the atlas
     rays.rod("cortical", at(curve([(52, 148), (44, 148), (36, 150)])), 2.6, 2.2)
     rays.ellipsoid("cancellous", at((34, 151)), (5, 4.5), 22)
     odontoid = [(53, 144), (57, 145), (58, 156), (60, 166), (47, 168), (49, 157)]
