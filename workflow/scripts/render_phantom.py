@@ -41,8 +41,7 @@ def render(subject: int, size: int, seed: int) -> Array:
     add_head(rays, person, rng)
     add_cephalostat(rays, person)
     rays.displace()
-    grey = expose(rays, person)
-    return grey.reshape(size, fine, size, fine).mean(axis=(1, 3))
+    return expose(rays, person).reshape(size, fine, size, fine).mean(axis=(1, 3))
 
 
 def render_all(subjects: int, size: int, seed: int, threads: int) -> Iterator[Array]:
