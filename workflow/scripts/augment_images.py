@@ -22,10 +22,8 @@ def augmented(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         Shape (5, H, W): the image, flipped left-right, flipped up-down, rotated by whole degrees
         in [0, 90) and in [91, 180), corners filled with 0.
     """
-    acute, obtuse = int(rng.integers(0, 90)), int(rng.integers(91, 180))
-    return np.stack(
-        [image, image[:, ::-1], image[::-1], rotate(image, acute), rotate(image, obtuse)]
-    )
+    turned = [rotate(image, int(rng.integers(*degrees))) for degrees in ((0, 90), (91, 180))]
+    return np.stack([image, image[:, ::-1], image[::-1], *turned])
 
 
 def main(snakemake: Snakemake) -> None:

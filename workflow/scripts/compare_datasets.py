@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from pandas import DataFrame
 from PIL import Image
 from scipy.ndimage import median_filter, uniform_filter
 from skimage.util import montage
@@ -28,11 +28,6 @@ Array = NDArray[np.float64]
 Curve = tuple[Array, Array]  # abscissa, and one row an image
 
 SPECTRUM = "power spectrum, cycles an image"
-BINS = {
-    "grey value": np.linspace(0, 1, 52),
-    "gradient magnitude": np.logspace(-4, 0, 49),
-    "local variance (7 x 7)": np.logspace(-7, -0.5, 53),
-}
 COLOURS = {"real": "#444444", "phantom": "#d95f02"}
 MARGIN = {"noisy": 0.03, "median": 0.05}  # how far a mean SSIM may lie from the published one
 
@@ -48,6 +43,13 @@ def local_variance(image: Array, window: int = 7) -> Array:
     edge, pixels = window // 2, window**2
     variance = (square - mean**2) * pixels / (pixels - 1)
     return np.maximum(variance, 0)[edge:-edge, edge:-edge]
+
+
+FEATURES = {  # of pixels, and the bins of their distributions
+    "grey value": (np.asarray, np.linspace(0, 1, 52)),
+    "gradient magnitude": (gradient_magnitude, np.logspace(-4, 0, 49)),
+    "local variance (7 x 7)": (local_variance, np.logspace(-7, -0.5, 53)),
+}
 
 
 def power_spectrum(image: Array) -> Array:
@@ -72,52 +74,43 @@ def densities(images: Array, feature: Callable[[Array], Array], bins: Array) -> 
 
 def statistics(images: Array) -> dict[str, Curve]:
     """Return the curves (abscissa, one row an image) that the page compares, by name."""
-    features = (lambda image: image, gradient_magnitude, local_variance)
-    curves = {
-        name: (bins, densities(images, feature, bins))
-        for (name, bins), feature in zip(BINS.items(), features, strict=True)
-    }
+    curves = {n: (bins, densities(images, of, bins)) for n, (of, bins) in FEATURES.items()}
     cycles = np.arange(1, images.shape[1] // 2 + 1)
     return curves | {SPECTRUM: (cycles, np.array([*map(power_spectrum, images)]))}
 
 
-def hardness(
-    clean: Array, noise: Mapping[str, Noise], published: Published, seed: int
-) -> pd.DataFrame:
+def hardness(test: Array, noise: Mapping[str, Noise], published: Published, seed: int) -> DataFrame:
     """Return the mean SSIM of noisy and median-filtered images beside the published means.
 
     Args:
-        clean: Test images (n, size, size) in [0, 1].
-        noise: Noise settings by id, as in the configuration.
+        test: Test images (n, size, size) in [0, 1].
+        noise, seed: The configuration's noise settings by id, and its seed.
         published: The published numbers.
-        seed: The configuration's seed, for the noise.
 
     Returns:
         One line a noise setting that was published; columns `noisy` and `median` with, for each,
         `published ...` and `difference ...`.
     """
-    rows: dict[str, dict[str, float]] = {}
+    rows = {}
     for name, row in published_rows(noise, published).items():
-        noisy = corrupt(clean, noise[name], generator(seed, "comparison", name))
+        noisy = corrupt(test, noise[name], generator(seed, "comparison", name))
         rows[name] = {}
         for method, images in {"noisy": noisy, "median": median_filter(noisy, (1, 3, 3))}.items():
-            ours, theirs = scores(clean, images)["ssim"].mean(), row["notebook"][method]
-            values = {"": ours, "published ": theirs, "difference ": ours - theirs}
-            rows[name] |= {f"{kind}{method}": value for kind, value in values.items()}
-    return pd.DataFrame.from_dict(rows, orient="index")
+            ours, theirs = scores(test, images)["ssim"].mean(), row["notebook"][method]
+            columns = method, f"published {method}", f"difference {method}"
+            rows[name] |= zip(columns, (ours, theirs, ours - theirs), strict=True)
+    return DataFrame.from_dict(rows, orient="index")
 
 
 def summary(images: Array) -> dict[str, float]:
     """Return a few numbers that describe a set of images."""
     means = images.mean(axis=(1, 2))
-    variance = [np.median(local_variance(image)) for image in images]
-    gradient = [np.median(gradient_magnitude(image)) for image in images]
     return {
         "mean grey": means.mean(),
         "standard deviation of the image means": means.std(),
         "standard deviation within an image": images.std(axis=(1, 2)).mean(),
-        "median gradient magnitude": np.mean(gradient),
-        "median local variance (7 x 7)": np.mean(variance),
+        "median gradient magnitude": np.mean([np.median(gradient_magnitude(i)) for i in images]),
+        "median local variance (7 x 7)": np.mean([np.median(local_variance(i)) for i in images]),
         "pixel-wise standard deviation over subjects": images.std(axis=0).mean(),
     }
 
@@ -125,7 +118,7 @@ def summary(images: Array) -> dict[str, float]:
 def remarks(phantom: Mapping[str, Curve], real: Mapping[str, Curve]) -> str:
     """Return one sentence on each curve of the figure: where the phantom's lies."""
     lines = []
-    for name in BINS:
+    for name in FEATURES:
         ours, theirs = (curves[name][1].mean(axis=0).cumsum() for curves in (phantom, real))
         lines.append(
             f"- {name.capitalize()}: the two distributions over all pixels differ by at most "
@@ -139,8 +132,7 @@ def remarks(phantom: Mapping[str, Curve], real: Mapping[str, Curve]) -> str:
         if low < high <= cycles[-1]
     )
     text = f"the phantom has this multiple of the real power: {ratios} cycles."
-    lines.append(f"- Power spectrum: {text}")
-    return "\n".join(lines)
+    return "\n".join([*lines, f"- Power spectrum: {text}"])
 
 
 def statistics_figure(phantom: Mapping[str, Curve], real: Mapping[str, Curve]) -> Figure:
@@ -151,13 +143,13 @@ def statistics_figure(phantom: Mapping[str, Curve], real: Mapping[str, Curve]) -
         for label, curves in (("real", real), ("phantom", phantom)):
             abscissa, values = curves[name]
             low, middle, high = np.percentile(values, [10, 50, 90], axis=0)
-            if name in BINS:
+            if name in FEATURES:
                 abscissa = (abscissa[1:] + abscissa[:-1]) / 2  # the middle of each bin
             axis.fill_between(abscissa, low, high, color=COLOURS[label], alpha=0.2, linewidth=0)
             axis.plot(abscissa, middle, color=COLOURS[label], label=label)
-        axis.set(xlabel=name, ylabel="share of the pixels" if name in BINS else "power")
+        axis.set(xlabel=name, ylabel="share of the pixels" if name in FEATURES else "power")
         axis.set_xscale("linear" if name == "grey value" else "log")
-        axis.set_yscale("linear" if name in BINS else "log")
+        axis.set_yscale("linear" if name in FEATURES else "log")
         axis.grid(alpha=0.3)
     axes[0, 0].legend()
     return figure
@@ -177,7 +169,7 @@ def main(snakemake: Snakemake) -> None:
     test = phantom[params.first_test :]
     table = hardness(test, params.noise, published, params.seed)
     decimals = ["+.3f" if column.startswith("difference") else ".3f" for column in table]
-    similar = pd.DataFrame({"phantom": summary(phantom), "real": summary(real)})
+    similar = DataFrame({"phantom": summary(phantom), "real": summary(real)})
     curves = statistics(phantom), statistics(real)
     template = Path(inputs.template).read_text(encoding="utf-8")
     page = template.format(
@@ -190,8 +182,7 @@ def main(snakemake: Snakemake) -> None:
         hardness=table.rename_axis("noise").to_markdown(floatfmt=["", *decimals]),
         summary=similar.rename_axis("mean over the images").to_markdown(floatfmt=".4f"),
         remarks=remarks(*curves),
-        statistics=Path(outputs.statistics).name,
-        subjects=Path(outputs.subjects).name,
+        **{name: Path(outputs[name]).name for name in ("statistics", "subjects")},
     )
     with replacing(outputs.statistics) as path:
         statistics_figure(*curves).savefig(path, dpi=90)

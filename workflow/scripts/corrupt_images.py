@@ -19,8 +19,7 @@ def corrupted(
     Args:
         images: Clean images; those of one id stand one after the other, equally many for each.
         ids: What the images are called.
-        noise: The noise setting.
-        seed: The configuration's seed.
+        noise, seed: The noise setting, and the configuration's seed.
         purpose: Besides the id, what the noise of an image depends on.
     """
     copies = len(images) // len(ids)  # a training image stands several times, augmented

@@ -4,7 +4,6 @@ A source is the URL of an archive, an archive or a folder; see `images.downloads
 `images.archives`.
 """
 
-import csv
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -15,15 +14,16 @@ from pathlib import Path
 from engine.job import Snakemake, run
 from engine.messages import InputError, Progress, log, some
 from files.atomic import file_digest
-from files.tables import write_table
-from images.archives import ARCHIVE_FAULTS, members
+from files.tables import read_table, write_table
+from images.archives import FAULTS, members
 from images.downloads import download
 from images.films import fingerprint, same_film
 from images.reading import read_grey
 
 # What reading a source can raise when the source, and not this program, is at fault; all of
 # requests' exceptions are OSErrors.
-SOURCE_FAULTS = (InputError, OSError, *ARCHIVE_FAULTS)
+SOURCE_FAULTS = (InputError, OSError, *FAULTS)
+is_url = re.compile(r"https?://", re.IGNORECASE).match
 WAYS = """\
 Ways to get the images:
   1. Download one of these with a browser:
@@ -82,7 +82,7 @@ def fetch_images(
                 path = _local(source, downloads, attempts, backoff)
                 try:
                     origins = _collect(path, images, scratch, films)
-                    _verify(images, origins, films)
+                    _verify(origins, films)
                 except SOURCE_FAULTS:
                     if downloads in path.parents:
                         path.unlink(missing_ok=True)  # complete but of no use
@@ -98,7 +98,7 @@ def fetch_images(
         log.info("%s: %d images from %s", dataset, len(origins), source)
         return
     # A source named on the command line takes the place of the configured ones.
-    urls = list(filter(_is_url, sources)) or ["a URL that config.yaml has in `sources`"]
+    urls = list(filter(is_url, sources)) or ["a URL that config.yaml has in `sources`"]
     ways = (WAYS if films else WAYS_TO_OWN).format(dataset=dataset, urls="\n       ".join(urls))
     tried = "\n".join(["Tried:", *faults]) if faults else "No sources are set."
     raise InputError(f"the images of {dataset} could not be got.\n{tried}\n{ways}")
@@ -106,8 +106,7 @@ def fetch_images(
 
 def read_manifest(path: Path) -> dict[str, Film]:
     """Return the films of a manifest (columns `id`, `sha256`, `fingerprint`) by their ids."""
-    with Path(path).open(newline="") as file:
-        return {row["id"]: Film(row["sha256"], row["fingerprint"]) for row in csv.DictReader(file)}
+    return {row["id"]: Film(row["sha256"], row["fingerprint"]) for row in read_table(path)}
 
 
 @contextmanager
@@ -127,22 +126,9 @@ def _complete_folder(target: Path) -> Iterator[tuple[Path, Path]]:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def _is_unicode(name: str) -> bool:
-    """Say whether a file's name is text, and not just some bytes."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _is_url(source: str) -> bool:
-    return bool(re.match(r"https?://", source, re.IGNORECASE))
-
-
 def _local(source: str, downloads: Path, attempts: int, backoff: float) -> Path:
     """Return where a source lies on this machine, downloading it if it is a URL."""
-    if _is_url(source):
+    if is_url(source):
         return download(source, downloads, attempts, backoff)
     path = Path(source).expanduser().absolute()
     if not path.exists():
@@ -153,13 +139,10 @@ def _local(source: str, downloads: Path, attempts: int, backoff: float) -> Path:
 def _collect(
     path: Path, images: Path, scratch: Path, films: dict[str, Film] | None
 ) -> dict[Path, str]:
-    """Place the images of a source in the folder `images`.
+    """Place the images of a source in the folder `images`; return each one's path and origin.
 
     Only the base name of a member is used, so nothing is written elsewhere. Of several members of
     one name, the one is kept that agrees best with the manifest.
-
-    Returns:
-        For each image's path, where it came from.
     """
     chosen: dict[str, Path] = {}
     origins: dict[Path, str] = {}
@@ -167,13 +150,12 @@ def _collect(
         name = member.name
         if films is not None and name.stem not in films:
             continue
-        if not _is_unicode(name.stem):
+        if name.stem.encode(errors="ignore").decode() != name.stem:
             raise InputError(f"{member.origin!a}: the name of this image is not UTF-8; rename it")
         candidate = scratch / f"candidate{name.suffix.lower()}"
         candidate.unlink(missing_ok=True)
         member.place(candidate)
-        if name.stem in chosen:
-            other = chosen[name.stem]
+        if other := chosen.get(name.stem):
             if films is None:
                 raise InputError(f"{member.origin} and {origins[other]} have the same name")
             film = films[name.stem]
@@ -186,14 +168,15 @@ def _collect(
     return origins
 
 
-def _verify(images: Path, origins: dict[Path, str], films: dict[str, Film] | None) -> None:
+def _verify(origins: dict[Path, str], films: dict[str, Film] | None) -> None:
     """Raise an InputError that names every image that is missing, unreadable or the wrong one."""
     if not origins:
         raise InputError("holds no images")
+    known = films or {}
     names = {path.stem for path in origins}
-    missing = [name for name in films or {} if name not in names]
-    faults = [f"{len(missing)} of {len(films or {})} are missing: {some(missing)}"] * bool(missing)
-    owners = {film.sha256: name for name, film in (films or {}).items()}
+    missing = [name for name in known if name not in names]
+    faults = [f"{len(missing)} of {len(known)} are missing: {some(missing)}"] * bool(missing)
+    owners = {film.sha256: name for name, film in known.items()}
     progress = Progress("verifying images", len(origins))
     reencoded = 0
     for path, origin in origins.items():

@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from multiprocessing import get_context
 
 import numpy as np
-from numpy.typing import NDArray
 
 from engine.job import Snakemake, check_code, run
 from engine.locks import end_with
@@ -23,10 +22,8 @@ from noise.seeds import generator
 from phantom.anatomy import add_head
 from phantom.cephalostat import add_cephalostat
 from phantom.exposure import expose
-from phantom.rays import Rays
+from phantom.rays import Array, Rays
 from phantom.subject import draw_subject
-
-Array = NDArray[np.float64]
 
 
 def render(subject: int, size: int, seed: int) -> Array:
@@ -44,8 +41,7 @@ def render(subject: int, size: int, seed: int) -> Array:
     add_head(rays, person, rng)
     add_cephalostat(rays, person)
     rays.displace()
-    grey = expose(rays, person)
-    return grey.reshape(size, fine, size, fine).mean(axis=(1, 3))
+    return expose(rays, person).reshape(size, fine, size, fine).mean(axis=(1, 3))
 
 
 def render_all(subjects: int, size: int, seed: int, threads: int) -> Iterator[Array]:

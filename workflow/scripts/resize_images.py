@@ -20,7 +20,6 @@ def resize_images(folder: Path, size: int, images: Path, ids: Path, threads: int
     The memory needed does not grow with the number of images.
 
     Args:
-        folder: Folder of images.
         size: Width and height of the result, in pixels.
         images: `.npy` file to write: float64 (N, size, size) in [0, 1].
         ids: `.csv` file to write: the column `id`, the N file names without their suffix.
@@ -63,13 +62,8 @@ def _read_all(paths: list[Path], size: int, threads: int) -> Iterator[np.ndarray
 
 def main(snakemake: Snakemake) -> None:
     """Resize the folder of images of one data set; see `resize_images`."""
-    resize_images(
-        Path(snakemake.input.images),
-        int(snakemake.params.size),
-        Path(snakemake.output.images),
-        Path(snakemake.output.ids),
-        snakemake.threads,
-    )
+    folder, size, output = snakemake.input.images, snakemake.params.size, snakemake.output
+    resize_images(Path(folder), size, Path(output.images), Path(output.ids), snakemake.threads)
 
 
 if __name__ == "__main__":

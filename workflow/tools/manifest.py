@@ -12,14 +12,9 @@ from images.reading import SUFFIXES
 
 
 def make_manifest(folder: Path, manifest: Path) -> int:
-    """Write one row for each image of `folder`: `id` (its name), `sha256` and `fingerprint`.
+    """Write a CSV file, one row for each image of `folder`, and return how many there are.
 
-    Args:
-        folder: Folder of images, each named after its id.
-        manifest: CSV file to write.
-
-    Returns:
-        The number of images.
+    Its columns are `id` (the image's name), `sha256` and `fingerprint`.
 
     Raises:
         InputError: An image cannot be read; its message names it.
@@ -28,9 +23,7 @@ def make_manifest(folder: Path, manifest: Path) -> int:
     with replacing(manifest) as temporary, temporary.open("w", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["id", "sha256", "fingerprint"])
-        for path in paths:
-            digest = file_digest(path)
-            table.writerow([path.stem, digest, fingerprint(path)])
+        table.writerows([path.stem, file_digest(path), fingerprint(path)] for path in paths)
     return len(paths)
 
 

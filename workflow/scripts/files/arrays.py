@@ -18,10 +18,7 @@ from files.atomic import replacing
 
 
 class StoredImages:
-    """The images of an `.npy` file, read from it whenever they are iterated over.
-
-    Args:
-        path: A file that `write_images` wrote.
+    """The images of a file that `write_images` wrote, read whenever they are iterated over.
 
     Attributes:
         shape: (N, H, W).

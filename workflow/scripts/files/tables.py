@@ -17,10 +17,7 @@ def read_table(path: str | Path) -> list[dict[str, str]]:
 def write_table(path: str | Path, lines: Iterable[Mapping[str, Any]]) -> None:
     """Write one line or more, all of the same columns, as pandas does; None becomes empty."""
     first, *others = lines
-    with (
-        replacing(path) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
-    ):
+    with replacing(path) as new, new.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, first, lineterminator="\n")
         writer.writeheader()
         writer.writerows([first, *others])
@@ -29,8 +26,6 @@ def write_table(path: str | Path, lines: Iterable[Mapping[str, Any]]) -> None:
 def ids_of(part: str, split: str | Path) -> list[str]:
     """Return the ids of the images of a part (`train` or `test`), in order.
 
-    Args:
-        part: The part.
-        split: The table `split.csv` of a data set, columns `id` and `part`.
+    `split` is the table `split.csv` of a data set, columns `id` and `part`.
     """
     return [line["id"] for line in read_table(split) if line["part"] == part]

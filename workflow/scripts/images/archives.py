@@ -3,16 +3,17 @@
 From an archive only the images are unpacked; a folder is read in place, through links.
 """
 
-import lzma
+import os
 import shutil
 import tarfile
-import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import rarfile
 
@@ -21,23 +22,13 @@ from images.reading import SUFFIXES
 
 MEGABYTE = 10**6
 LARGEST_IMAGE = 64 * MEGABYTE  # the largest of the known copies are BMPs of 14 MB
-# What reading an archive can raise, besides OSError, when it is damaged or of an unknown kind.
-ARCHIVE_FAULTS = (
-    EOFError,
-    RuntimeError,  # zipfile: encrypted, or a compression it does not know
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    zlib.error,
-    lzma.LZMAError,
-    rarfile.Error,
-)
+# What reading an archive can raise, besides OSError, when it is damaged or of an unknown kind; a
+# RuntimeError is zipfile's, for an encrypted one or a compression that it does not know.
+FAULTS = EOFError, RuntimeError, BadZipFile, tarfile.TarError, zlib.error, LZMAError, rarfile.Error
 # rarfile 4.5 calls bsdtar with `-f -- ARCHIVE`, where `--` is taken for the archive.
 rarfile.SHELL = "/bin/sh"
-rarfile.BSDTAR_CONFIG["open_cmd"] = (
-    "SHELL",
-    "-c",
-    'archive=$1; shift; exec bsdtar -xOf "$archive" -- "$@"',
-)
+bsdtar = 'archive=$1; shift; exec bsdtar -xOf "$archive" -- "$@"'
+rarfile.BSDTAR_CONFIG["open_cmd"] = ("SHELL", "-c", bsdtar)
 
 
 @dataclass(frozen=True)
@@ -55,22 +46,20 @@ class Member:
 def members(path: Path, scratch: Path) -> Iterator[Member]:
     """Yield the images of a folder or an archive; each can be placed until the next is asked for.
 
-    Args:
-        path: A folder or an archive.
-        scratch: Folder for what has to be unpacked on the way.
+    What has to be unpacked on the way goes into the folder `scratch`.
 
     Raises:
         InputError: The path is of no known kind, or no tool here can unpack it.
-        OSError, or one of `ARCHIVE_FAULTS`: It cannot be read, or is damaged.
+        OSError, or one of `FAULTS`: It cannot be read, or is damaged.
     """
     if path.is_dir():
         # Its own images, or, if it has none, those of its subfolders: an archive unpacked by hand.
         for files in (path.iterdir(), path.rglob("*")):
             found = [file for file in sorted(files) if _is_image(str(file))]
-            yield from (Member(str(file), partial(_link, file)) for file in found)
+            yield from (Member(str(file), partial(os.symlink, file)) for file in found)
             if found:
                 return
-    elif zipfile.is_zipfile(path):
+    elif is_zipfile(path):
         yield from _zip_members(path, scratch)
     elif tarfile.is_tarfile(path):
         with tarfile.open(path) as archive:
@@ -86,7 +75,7 @@ def members(path: Path, scratch: Path) -> Iterator[Member]:
 
 def _zip_members(path: Path, scratch: Path) -> Iterator[Member]:
     """Yield the images of a zip, or, if it has none, those of the RARs in it."""
-    with zipfile.ZipFile(path) as archive:
+    with ZipFile(path) as archive:
         images = [e for e in archive.infolist() if _is_image(e.filename) and not e.is_dir()]
         for entry in images:
             with archive.open(entry) as content:
@@ -113,13 +102,12 @@ def _rar_members(path: Path, scratch: Path) -> Iterator[Member]:
 
 
 def _unrar(archive: rarfile.RarFile, entry: rarfile.RarInfo, place: Path) -> None:
+    tools = "unrar, unar, 7z or bsdtar (libarchive-tools)"
     try:
         with archive.open(entry) as content:
             _copy(content, entry.filename, place)
     except rarfile.RarCannotExec as error:
-        raise InputError(
-            "holds a RAR: install unrar, unar, 7z or bsdtar (libarchive-tools)"
-        ) from error
+        raise InputError(f"holds a RAR: install {tools}") from error
     except rarfile.Error as error:
         raise InputError(f"{entry.filename} cannot be unpacked ({error}): install unrar") from error
 
@@ -128,10 +116,6 @@ def _is_image(name: str) -> bool:
     base = PurePosixPath(name.replace("\\", "/"))
     # macOS adds hidden files named like the images.
     return base.suffix.lower() in SUFFIXES and not base.name.startswith(".")
-
-
-def _link(file: Path, place: Path) -> None:
-    place.symlink_to(file)
 
 
 def _copy(content: IO[bytes], name: str, place: Path) -> None:

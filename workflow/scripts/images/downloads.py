@@ -1,12 +1,13 @@
 """Downloading a file from a server that may fail; what an earlier try got is resumed."""
 
 import hashlib
-import re
 import time
 from pathlib import Path
 from typing import IO
 
 import requests
+from requests import Response
+from requests.exceptions import ChunkedEncodingError
 
 from engine.messages import InputError, Progress, log
 
@@ -34,11 +35,7 @@ def download(url: str, folder: Path, attempts: int = 5, backoff: float = 1) -> P
                 _receive(session, url, part)
                 part.with_suffix(".version").unlink(missing_ok=True)
                 return part.rename(complete)
-            except (
-                requests.ConnectionError,
-                requests.Timeout,
-                requests.exceptions.ChunkedEncodingError,
-            ) as error:
+            except (requests.ConnectionError, requests.Timeout, ChunkedEncodingError) as error:
                 have = part.stat().st_size if part.exists() else 0
                 failures = 1 if have > most else failures + 1  # progress restores the patience
                 most = max(most, have)
@@ -65,9 +62,8 @@ def _receive(session: requests.Session, url: str, part: Path) -> None:
         answer = f"the server answers {status} {response.reason}"
         if status >= 500 or status in (408, 429):
             raise requests.ConnectionError(answer)
-        misplaced = status == 206 and not re.match(
-            rf"bytes {have}-", response.headers.get("Content-Range", "")
-        )
+        place = response.headers.get("Content-Range", "")
+        misplaced = status == 206 and not place.startswith(f"bytes {have}-")
         if status == 416 or misplaced:  # also what a complete part that was not yet renamed gets
             part.unlink(missing_ok=True)
             raise requests.ConnectionError(f"{answer}, which does not fit the {have} bytes here")
@@ -82,14 +78,12 @@ def _receive(session: requests.Session, url: str, part: Path) -> None:
         length = response.headers.get("Content-Length")
         total = have + int(length) if length else None
         with part.open("ab" if have else "wb") as file:
-            _save(response, file, have, total, url)
+            _save(url, response, file, have, total)
         if total is not None and part.stat().st_size != total:
             raise requests.ConnectionError("the connection was cut")
 
 
-def _save(
-    response: requests.Response, file: IO[bytes], have: int, total: int | None, url: str
-) -> None:
+def _save(url: str, response: Response, file: IO[bytes], have: int, total: int | None) -> None:
     """Append a response's content to `file` (`have` of `total` bytes are there) with progress."""
     what = f"downloading {url} (MB)"
     progress = Progress(what, max(1, (total or 0) // MEGABYTE), have // MEGABYTE)

@@ -28,7 +28,5 @@ def fingerprint(path: str | Path) -> str:
 
 def same_film(first: str, second: str) -> bool:
     """Whether two fingerprints are of the same film at the same exposure."""
-    (bits, level), (other_bits, other_level) = (
-        (int(digits[:-2], 16), int(digits[-2:], 16)) for digits in (first, second)
-    )
-    return (bits ^ other_bits).bit_count() <= MOST_BITS and abs(level - other_level) <= MOST_LEVELS
+    (bits, level), (others, other) = (divmod(int(digits, 16), 256) for digits in (first, second))
+    return (bits ^ others).bit_count() <= MOST_BITS and abs(level - other) <= MOST_LEVELS

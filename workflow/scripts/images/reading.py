@@ -52,41 +52,41 @@ def read_levels(path: Path, smallest: int) -> tuple[np.ndarray, float]:
     """
     try:
         with path.open("rb") as file:
-            is_tiff = file.read(2) in (b"II", b"MM")
-        return _read_tiff(path, smallest) if is_tiff else _read_other(path, smallest)
-    except InputError:
-        raise
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{path} does not exist: check the name, or get the images again"
-        ) from error
-    except PermissionError as error:
-        raise InputError(f"{path} may not be read: change its permissions") from error
+            read = _read_tiff if file.read(2) in (b"II", b"MM") else _read_other
+        return read(path, smallest)
     except Exception as error:  # decoders of damaged files raise nearly anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"{path} cannot be read as an image ({reason}): it is damaged or of another kind; get "
-            "it again, or save it as PNG"
-        ) from error
+        raise InputError(f"{path} {_fault(error)}") from error
+
+
+def _fault(error: Exception) -> str:
+    """Return what is wrong with an image and the remedy; an InputError in this file says that."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, FileNotFoundError):
+        return "does not exist: check the name, or get the images again"
+    if isinstance(error, PermissionError):
+        return "may not be read: change its permissions"
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    what = f"cannot be read as an image ({reason}): it is damaged or of another kind"
+    return f"{what}; get it again, or save it as PNG"
 
 
 def _read_tiff(path: Path, smallest: int) -> tuple[np.ndarray, float]:
     with tifffile.TiffFile(path) as tiff:
         if len(tiff.pages) > 1:
-            raise InputError(f"{path} has {len(tiff.pages)} pages: save each as an image")
+            raise InputError(f"has {len(tiff.pages)} pages: save each as an image")
         page = tiff.pages.first
-        _check_size(path, (page.imagewidth, page.imagelength), smallest)
+        _check_size((page.imagewidth, page.imagelength), smallest)
         colours = _colours(page)
         if not colours:
             raise InputError(
-                f"{path} has no known levels ({page.samplesperpixel} x {page.bitspersample} bits, "
+                f"has no known levels ({page.samplesperpixel} x {page.bitspersample} bits, "
                 f"{page.dtype}, photometric {page.photometric}, compression {page.compression}): "
                 "save it as 8- or 16-bit grey, or as RGB"
             )
         # What is missing would be black, and the rest of a cut JPEG grey.
-        ends = [
-            a and n and a + n for a, n in zip(page.dataoffsets, page.databytecounts, strict=True)
-        ]
+        spans = zip(page.dataoffsets, page.databytecounts, strict=True)
+        ends = [start and count and start + count for start, count in spans]
         if len(ends) < math.prod(page.chunked) or 0 in ends or max(ends) > tiff.filehandle.size:
             raise ValueError("parts of it are missing")
         samples = page.asarray(maxworkers=1).reshape(page.shaped)
@@ -97,16 +97,14 @@ def _read_tiff(path: Path, smallest: int) -> tuple[np.ndarray, float]:
         channels, extra = channels[:colours], channels[colours:]
         # Only those that are said to be no alpha are left out.
         alphas = [a for n, a in enumerate(extra) if page.extrasamples[n : n + 1] != (0,)]
-        _check_opaque(path, alphas, white)
+        _check_opaque(alphas, white)
         if page.photometric == PHOTOMETRIC.PALETTE:
             palette = (page.colormap >> 8).astype(np.uint8)
             channels, white = list(np.take(palette, channels[0], axis=1)), 255.0
         levels = _grey(channels, white)
         # A comparison with NaN is false, so this refuses NaN too.
         if not (levels.min() >= 0 and levels.max() <= white):
-            raise InputError(
-                f"{path} has levels outside [0, 1] or undefined ones: scale it to [0, 1]"
-            )
+            raise InputError("has levels outside [0, 1] or undefined ones: scale it to [0, 1]")
         if page.photometric == PHOTOMETRIC.MINISWHITE:
             levels = white - levels
         orientation = page.tags.valueof(ORIENTATION, default=1)
@@ -137,12 +135,12 @@ def _colours(page: tifffile.TiffPage) -> int:
 
 def _read_other(path: Path, smallest: int) -> tuple[np.ndarray, float]:
     with Image.open(path) as image:
-        _check_size(path, image.size, smallest)
+        _check_size(image.size, smallest)
         if image.format == "PNG" and image.n_frames > 1:
-            raise InputError(f"{path} has {image.n_frames} pictures: save each as an image")
+            raise InputError(f"has {image.n_frames} pictures: save each as an image")
         if image.mode[0] != "I" and any(";16" in str(tile.args) for tile in image.tile):
             raise InputError(
-                f"{path} has colours of 16 bits, which would be cut to 8: save it as 16-bit grey"
+                "has colours of 16 bits, which would be cut to 8: save it as 16-bit grey"
             )
         if _is_neutral_jpeg(image, path):
             image.draft("L", image.size)
@@ -150,19 +148,17 @@ def _read_other(path: Path, smallest: int) -> tuple[np.ndarray, float]:
         ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith("I;16"):
             levels = np.asarray(image)
-            _check_opaque(path, [levels != image.info.get("transparency")], 1)
+            _check_opaque([levels != image.info.get("transparency")], 1)
             return levels, 65535.0
         if image.mode in ("P", "PA") or "transparency" in image.info:
             image = image.convert("RGBA" if image.has_transparency_data else "RGB")
         if image.mode == "1":
             return np.asarray(image), 1.0
         if image.mode not in ("L", "LA", "RGB", "RGBA"):
-            raise InputError(
-                f"{path} is of mode {image.mode}: save it as 8- or 16-bit grey, or as RGB"
-            )
+            raise InputError(f"is of mode {image.mode}: save it as 8- or 16-bit grey, or as RGB")
         channels = [np.asarray(channel) for channel in image.split()]
         if image.mode.endswith("A"):
-            _check_opaque(path, [channels.pop()], 255)
+            _check_opaque([channels.pop()], 255)
         return _grey(channels, 255.0), 255.0
 
 
@@ -184,9 +180,9 @@ def _is_neutral_jpeg(image: Image.Image, path: Path) -> bool:
         return all(small.getchannel(name).getextrema() == (128, 128) for name in ("Cb", "Cr"))
 
 
-def _check_opaque(path: Path, alphas: list[np.ndarray], white: float) -> None:
+def _check_opaque(alphas: list[np.ndarray], white: float) -> None:
     if any(alpha.min() < white for alpha in alphas):
-        raise InputError(f"{path} is partly transparent: save it without its alpha channel")
+        raise InputError("is partly transparent: save it without its alpha channel")
 
 
 def _grey(channels: list[np.ndarray], white: float) -> np.ndarray:
@@ -197,16 +193,16 @@ def _grey(channels: list[np.ndarray], white: float) -> np.ndarray:
     return np.minimum(grey, white, out=grey)  # white rounds up to 255 + 3e-14
 
 
-def _check_size(path: Path, size: tuple[int, int], smallest: int) -> None:
+def _check_size(size: tuple[int, int], smallest: int) -> None:
     """Refuse an image of `size` (width, height) before it is decoded."""
     width, height = size
     if min(size) < smallest:
         raise InputError(
-            f"{path} is too small ({width} x {height} pixels; at least {smallest} x {smallest} "
+            f"is too small ({width} x {height} pixels; at least {smallest} x {smallest} "
             "are needed): give a larger copy of it, or set a smaller image_size"
         )
     if width * height > MOST_PIXELS or max(size) > LONGEST_SIDE:
         raise InputError(
-            f"{path} is too large ({width} x {height} pixels; at most {MOST_PIXELS // 10**6} "
+            f"is too large ({width} x {height} pixels; at most {MOST_PIXELS // 10**6} "
             f"megapixels and {LONGEST_SIDE} a side): give a smaller copy of it"
         )

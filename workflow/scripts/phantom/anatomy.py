@@ -6,12 +6,10 @@ Coordinates are those of the template, in mm; `place` brings them to where the s
 from functools import partial
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from phantom.rays import Rays, curve
+from phantom.rays import Array, Rays, curve
 from phantom.subject import Subject, place, rotated
-
-Array = NDArray[np.float64]
 
 
 def add_head(rays: Rays, subject: Subject, rng: np.random.Generator) -> None:
@@ -31,40 +29,31 @@ def add_head(rays: Rays, subject: Subject, rng: np.random.Generator) -> None:
 def soft_profile(rays: Rays, subject: Subject) -> None:
     """Forehead, nose, lips, chin and neck in one outline, thinner towards the profile."""
     nose, lips = subject.nose, subject.lips
-    face = place(
-        subject,
-        [(60, 60), (120, 50), (138, 63), (142, 78), (141, 90), (138, 98), (144 + nose / 2, 118),
-         (153 + nose, 132), (157 + nose, 140), (154 + nose, 146), (146 + nose / 3, 148),
-         (149 + lips, 157), (153 + lips, 163), (147 + lips / 2, 168)],
-    )  # fmt: skip
-    jaw = place(
-        subject,
-        [(151 + lips, 174), (150 + lips, 180), (142, 188), (144, 197),
-         (140, 208), (124, 214), (106, 212)],
-        part="jaw",
-    )  # fmt: skip
-    neck = place(
-        subject,
-        [(99, 217), (99, 231), (112, 262), (-40, 262), (6, 205),
-         (13, 185), (8, 160), (-6, 140), (-14, 118)],
-        part="neck",
-    )  # fmt: skip
-    skin = curve(np.vstack([face, jaw, neck]), closed=True)
+    face = [(60, 60), (120, 50), (138, 63), (142, 78), (141, 90), (138, 98), (144 + nose / 2, 118),
+            (153 + nose, 132), (157 + nose, 140), (154 + nose, 146), (146 + nose / 3, 148),
+            (149 + lips, 157), (153 + lips, 163), (147 + lips / 2, 168)]  # fmt: skip
+    jaw = [(151 + lips, 174), (150 + lips, 180), (142, 188), (144, 197),
+           (140, 208), (124, 214), (106, 212)]  # fmt: skip
+    neck = [(99, 217), (99, 231), (112, 262), (-40, 262), (6, 205),
+            (13, 185), (8, 160), (-6, 140), (-14, 118)]  # fmt: skip
+    outline = place(subject, face), place(subject, jaw, "jaw"), place(subject, neck, "neck")
+    skin = curve(np.vstack(outline), closed=True)
     rays.slab(skin, 100 * subject.scale, 34 * subject.scale, "soft")
 
 
 def auricles(rays: Rays, subject: Subject) -> None:
     """The ears, which show through the skull as a paler oval with a rolled rim."""
     for side in (-1, 1):
-        rays.ellipsoid("soft", place(subject, (42, 122), side=side)[0], (18, 31), 5, -14)
+        at = partial(place, subject, side=side)
+        rays.ellipsoid("soft", at((42, 122)), (18, 31), 5, -14)
         helix = curve([(54, 104), (44, 93), (30, 100), (26, 118), (36, 140), (46, 150)])
-        rays.rod("soft", place(subject, helix, side=side), 4.0, fill=0.5)
-        rays.rod("air", place(subject, [(50, 122), (48, 132)], side=side), 5)
+        rays.rod("soft", at(helix), 4.0, 0.5)
+        rays.rod("air", at([(50, 122), (48, 132)]), 5)
 
 
 def shoulder(rays: Rays, subject: Subject) -> None:
     """The near shoulder, so thick that the film behind it stays unexposed."""
-    centre = np.array([[-10 + 0.5 * subject.neck_angle, 287 + subject.shoulder]])
+    centre = np.array([-10 + 0.5 * subject.neck_angle, 287 + subject.shoulder])
     rays.ellipsoid("soft", centre, (105, 68), 250, 8)
 
 
@@ -80,16 +69,12 @@ def cranial_vault(rays: Rays, subject: Subject, rng: np.random.Generator) -> Non
     """Outer table, diploe and inner table as nested shells, brain inside, scalp outside."""
     centre = place(subject, VAULT_CENTRE)[0]
     outline = place(subject, curve(VAULT, closed=True))
-    at = rays.window(outline, 8)  # the scalp reaches 5 mm beyond the bone
+    at, x, y = rays.window(outline, 8)  # the scalp reaches 5 mm beyond the bone
     outline = outline - centre
     angles = np.arctan2(outline[:, 1], outline[:, 0])
-    x, y = rays.grid(at)
     dx, dy = x - centre[0], y - centre[1]
     towards, away = np.arctan2(dy, dx), np.hypot(dx, dy)
-    radius = np.interp(
-        towards, *zip(*sorted(zip(angles, np.hypot(*outline.T), strict=True)), strict=True),
-        period=2 * np.pi,
-    )  # fmt: skip
+    radius = np.interp(towards, angles, np.hypot(*outline.T), period=2 * np.pi)
     # The calvaria is thicker in front and behind than at the temples; the base is thin.
     upper = 1 / (1 + np.exp((dy - 18) / 6))
     floor = 2.6 - 2.1 / (1 + np.exp(-dx / 6))  # mm; thin above the orbits
@@ -102,68 +87,49 @@ def cranial_vault(rays: Rays, subject: Subject, rng: np.random.Generator) -> Non
         ratio = np.minimum(away / (radius - shrink), 1)
         return (half - flat) / 5 * np.sqrt(1 - ratio**steep)
 
-    scalp, outer = within(-5.0, -5.0), within(0.0, 0.0)
-    diploe = within(0.3 * wall, 0.3 * 4 * subject.wall)
-    inner = within(0.72 * wall, 0.72 * 4 * subject.wall)
-    brain = within(wall, 4 * subject.wall)
+    outer, diploe, inner, brain = (
+        within(share * wall, share * 4 * subject.wall) for share in (0, 0.3, 0.72, 1)
+    )
     rays.path["cortical"][at] += (outer - diploe) + (inner - brain)
     rays.path["cancellous"][at] += diploe - inner
-    rays.path["soft"][at] = np.maximum(rays.path["soft"][at], scalp)
+    rays.path["soft"][at] = np.maximum(rays.path["soft"][at], within(-5.0, -5.0))  # scalp
     vault_relief(rays, subject, rng)
 
 
 def vault_relief(rays: Rays, subject: Subject, rng: np.random.Generator) -> None:
     """Sutures, grooves of vessels and gyral impressions thin the bone; a ridge thickens it."""
+    rod = partial(rays.rod, "cortical")
     jag = rng.normal(0, 1.2, (9, 2))
     for side in (-1, 1):
-        suture = np.linspace((84 + 4 * side, 13), (92, 84), 9) + jag * (1, 0.3)
-        rays.rod("cortical", place(subject, suture, side=side), 1.1, fill=-0.6)
-        lambdoid = np.linspace((-4, 36), (22, 112), 9) + jag[::-1]
-        rays.rod("cortical", place(subject, lambdoid, side=side), 1.1, fill=-0.6)
-        stem = [(88, 92), (82, 74), (74, 52), (62, 28)]
-        branch = [(82, 74), (62, 62), (36, 50)]
-        for vessel in (stem, branch):
-            line = curve(np.array(vessel) + rng.normal(0, 3, (len(vessel), 2)))
-            rays.rod("cortical", place(subject, line, side=side), 1.0, fill=-0.5)
-        squama = curve([(30, 106), (34, 92), (50, 84), (68, 88), (80, 100)])
-        rays.rod("cortical", place(subject, squama, side=side), 1.4, fill=-0.6)
-        sinus = curve([(-16, 112), (4, 110), (26, 108), (38, 116), (42, 130)])
-        rays.rod("cortical", place(subject, sinus, side=side), 4.0, fill=-0.35)
-        temple = curve([(128, 76), (112, 60), (84, 48), (50, 50), (24, 72)])
-        rays.rod("cortical", place(subject, temple, side=side), 1.6, fill=0.5)
-        gyral_impressions(rays, subject, rng, side)
-
-
-def gyral_impressions(rays: Rays, subject: Subject, rng: np.random.Generator, side: int) -> None:
-    """Where the gyri of the brain press on the inner table it is thinner."""
-    impressions = VAULT_CENTRE - (0, 2) + rng.uniform(-1, 1, (32, 2)) * (68, 50)
-    for where in place(subject, impressions, side=side):
-        axes, depth = rng.uniform(5, 12, 2), -rng.uniform(0.7, 3.0)
-        rays.ellipsoid("cortical", where, axes, depth, rng.uniform(0, 180))
+        at = partial(place, subject, side=side)
+        rod(at(np.linspace((84 + 4 * side, 13), (92, 84), 9) + jag * (1, 0.3)), 1.1, -0.6)  # suture
+        rod(at(np.linspace((-4, 36), (22, 112), 9) + jag[::-1]), 1.1, -0.6)  # lambdoid suture
+        for vessel in ([(88, 92), (82, 74), (74, 52), (62, 28)], [(82, 74), (62, 62), (36, 50)]):
+            rod(at(curve(vessel + rng.normal(0, 3, (len(vessel), 2)))), 1.0, -0.5)
+        rod(at(curve([(30, 106), (34, 92), (50, 84), (68, 88), (80, 100)])), 1.4, -0.6)  # squama
+        rod(at(curve([(-16, 112), (4, 110), (26, 108), (38, 116), (42, 130)])), 4.0, -0.35)  # sinus
+        rod(at(curve([(128, 76), (112, 60), (84, 48), (50, 50), (24, 72)])), 1.6, 0.5)  # temple
+        # Where the gyri of the brain press on the inner table it is thinner.
+        for where in at(VAULT_CENTRE - (0, 2) + rng.uniform(-1, 1, (32, 2)) * (68, 50)):
+            axes, depth = rng.uniform(5, 12, 2), -rng.uniform(0.7, 3.0)
+            rays.ellipsoid("cortical", where, axes, depth, rng.uniform(0, 180))
 
 
 def airway(rays: Rays, subject: Subject) -> None:
     """Nasal cavity, nasopharynx and the column of air down to the trachea."""
-    nasal = curve(
-        [(136, 134), (120, 122), (100, 122), (88, 131), (91, 142), (120, 141)], closed=True
-    )
-    rays.slab(place(subject, nasal), 14, 6, "air")
+    head, neck = partial(place, subject), partial(place, subject, part="neck")
+    nasal = [(136, 134), (120, 122), (100, 122), (88, 131), (91, 142), (120, 141)]
+    rays.slab(head(curve(nasal, closed=True)), 14, 6, "air")
     for y in (128, 135, 140):  # the turbinates lie in the air
-        turbinate = place(subject, curve([(98, y), (110, y - 1.5), (124, y + 1)]))
+        turbinate = head(curve([(98, y), (110, y - 1.5), (124, y + 1)]))
         rays.rod("soft", turbinate, 1.8)
         rays.sheet("cortical", turbinate, 0.7, 10)
-    upper = curve([(90, 133), (80, 134), (73, 142), (70, 155)])
-    rays.rod("air", place(subject, upper), 6.5, fill=2)
-    pharynx = curve([(70, 152), (72, 168), (76, 184), (76, 200)])
-    rays.rod("air", place(subject, pharynx, "neck"), 6.5, fill=2.2)
-    trachea = curve([(75, 198), (77, 212), (74, 228), (68, 246)])
-    rays.rod("air", place(subject, trachea, "neck"), 4, fill=1.4)
-    oral = curve([(100, 155), (115, 155), (128, 161)])
-    rays.rod("air", place(subject, oral), 2.0, fill=4)
-    palate = curve([(91, 145), (83, 150), (77, 158), (75, 166)])
-    rays.rod("soft", place(subject, palate), 3.5, fill=4)
-    epiglottis = curve([(75, 206), (79, 196), (77, 188)])
-    rays.rod("soft", place(subject, epiglottis, "neck"), 1.5, fill=5)
+    rays.rod("air", head(curve([(90, 133), (80, 134), (73, 142), (70, 155)])), 6.5, 2)  # its back
+    rays.rod("air", neck(curve([(70, 152), (72, 168), (76, 184), (76, 200)])), 6.5, 2.2)  # pharynx
+    rays.rod("air", neck(curve([(75, 198), (77, 212), (74, 228), (68, 246)])), 4, 1.4)  # trachea
+    rays.rod("air", head(curve([(100, 155), (115, 155), (128, 161)])), 2.0, 4)  # mouth
+    rays.rod("soft", head(curve([(91, 145), (83, 150), (77, 158), (75, 166)])), 3.5, 4)  # palate
+    rays.rod("soft", neck(curve([(75, 206), (79, 196), (77, 188)])), 1.5, 5)  # epiglottis
 
 
 def bony_plate(
@@ -188,10 +154,9 @@ def skull_base(rays: Rays, subject: Subject, rng: np.random.Generator) -> None:
         plate([(92, 101), (97, 94), (100, 86), (98, 78)], 1.2, 10, side)  # lesser wing
         plate([(92, 101), (93, 108), (89, 118), (82, 125)], 1.2, 12, side)  # greater wing
         plate([(84, 122), (76, 124), (66, 127)], 2.0, 12, side)  # articular tubercle
-        plate(
-            [(62, 112), (46, 116), (28, 124), (10, 122)], 1.5, 6, side
-        )  # petrous ridge, tentorium
-        middle_fossa = place(subject, (83, 109), side=side)[0]
+        tentorium = [(62, 112), (46, 116), (28, 124), (10, 122)]  # and petrous ridge
+        plate(tentorium, 1.5, 6, side)
+        middle_fossa = place(subject, (83, 109), side=side)
         rays.ellipsoid("cortical", middle_fossa, (19, 14), 5.5, 15)
         rays.ellipsoid("cortical", middle_fossa, (17.5, 12.5), -2.5, 15)
         temporal_bone(rays, subject, rng, side)
@@ -200,15 +165,14 @@ def skull_base(rays: Rays, subject: Subject, rng: np.random.Generator) -> None:
 
 def temporal_bone(rays: Rays, subject: Subject, rng: np.random.Generator, side: int) -> None:
     """Petrous pyramid, mastoid with its air cells, occipital condyle, ear canal and joint."""
-    petrous = place(subject, (57, 121), side=side)[0]
-    rays.ellipsoid("cortical", petrous, (18, 9), 5, -28 + subject.tilt)
-    rays.ellipsoid("cancellous", place(subject, (44, 130), side=side)[0], (15, 12), 14, 60)
-    rays.ellipsoid("cortical", place(subject, (50, 139), side=side)[0], (8, 4.5), 9, 12)
-    rays.rod("air", place(subject, [(57, 127), (61, 129)], side=side), 2.4, fill=3)
-    rays.ellipsoid("air", place(subject, (70, 129), side=side)[0], (5, 2.2), 8, 10)
-    cells = (42, 124) + rng.normal(0, 1, (int(60 * subject.pneumatised), 2)) * (7.5, 7.5)
+    at = partial(place, subject, side=side)
+    rays.ellipsoid("cortical", at((57, 121)), (18, 9), 5, -28 + subject.tilt)
+    rays.ellipsoid("cancellous", at((44, 130)), (15, 12), 14, 60)
+    rays.ellipsoid("cortical", at((50, 139)), (8, 4.5), 9, 12)
+    rays.rod("air", at([(57, 127), (61, 129)]), 2.4, 3)
+    rays.ellipsoid("air", at((70, 129)), (5, 2.2), 8, 10)
+    cells = at((42, 124) + rng.normal(0, 1, (int(60 * subject.pneumatised), 2)) * (7.5, 7.5))
     radius = rng.uniform(0.8, 2.2, len(cells))
-    cells = place(subject, cells, side=side)
     rays.spheres("air", cells, radius, 3.5 * radius)
     rays.spheres("cortical", cells, radius + 0.7, 1.2 * radius)
     rays.spheres("cortical", cells, radius, -1.2 * radius)
@@ -217,18 +181,15 @@ def temporal_bone(rays: Rays, subject: Subject, rng: np.random.Generator, side: 
 def orbit_and_sinuses(rays: Rays, subject: Subject, rng: np.random.Generator) -> None:
     """Orbital and zygomatic rims, ethmoid cells, frontal, sphenoid and maxillary sinuses."""
     big = subject.sinus
-    sphenoid = place(subject, (87, 113))[0]
-    rays.ellipsoid("air", sphenoid, (8.5 * big, 7 * big), 14 * big)
-    frontal = curve(
-        [(132, 92), (135, 84), (136, 74), (134, 70), (132.5, 77), (129, 87)], closed=True
-    )
-    frontal = np.array([132, 88]) + (frontal - (132, 88)) * (1, subject.frontal_sinus)
+    rays.ellipsoid("air", place(subject, (87, 113)), (8.5 * big, 7 * big), 14 * big)  # sphenoid
+    frontal = [(132, 92), (135, 84), (136, 74), (134, 70), (132.5, 77), (129, 87)]
+    frontal = (132, 88) + (curve(frontal, closed=True) - (132, 88)) * (1, subject.frontal_sinus)
     rays.slab(place(subject, frontal), 26 * subject.frontal_sinus, 2, "air")
     plate = partial(bony_plate, rays, subject)
     plate([(137, 72), (138.5, 82), (134, 92), (139, 106)], 2.2, 16)  # forehead to nasal bone
     for side in (-1, 1):
-        centre = place(subject, (110, 130), side=side)[0]
-        rays.ellipsoid("air", centre, (14 * big, 11 * big), 30 * big, 8)
+        at = partial(place, subject, side=side)
+        rays.ellipsoid("air", at((110, 130)), (14 * big, 11 * big), 30 * big, 8)  # maxillary
         rim = [(130, 84), (124, 94), (121, 105), (122, 117), (127, 124)]  # of the orbit, lateral
         plate(rim, 2.2, 8, side)
         plate([(127, 124), (118, 122), (108, 119), (98, 112)], 1.1, 9, side)  # orbital floor
@@ -236,19 +197,14 @@ def orbit_and_sinuses(rays: Rays, subject: Subject, rng: np.random.Generator) ->
         plate([(95, 114), (93, 126), (94, 140), (97, 148)], 1.2, 10, side)  # back of the sinus
         plate([(89, 116), (88, 130), (91, 146)], 1.3, 8, side)  # pterygoid plate
         plate([(128, 124), (127, 136), (128, 146)], 1.2, 8, side)  # piriform rim
-        arch = curve([(114, 123), (98, 122), (82, 122), (70, 125)])
-        rays.rod("cortical", place(subject, arch, side=side), 2.0)
-        ethmoid_cells(rays, subject, rng, side)
-
-
-def ethmoid_cells(rays: Rays, subject: Subject, rng: np.random.Generator, side: int) -> None:
-    """Air cells between the orbits, with walls of bone."""
-    cells = rng.uniform((97, 101), (124, 119), (13, 2))
-    for where in place(subject, cells, side=side):
-        axes = rng.uniform(2.5, 5.0, 2) * subject.sinus
-        rays.ellipsoid("air", where, axes, 14 * subject.sinus)
-        rays.ellipsoid("cortical", where, axes + 0.8, 2.4)
-        rays.ellipsoid("cortical", where, axes, -2.1)
+        arch = curve([(114, 123), (98, 122), (82, 122), (70, 125)])  # zygomatic
+        rays.rod("cortical", at(arch), 2.0)
+        # The ethmoid's cells lie between the orbits and have walls of bone.
+        for where in at(rng.uniform((97, 101), (124, 119), (13, 2))):
+            axes = rng.uniform(2.5, 5.0, 2) * big
+            rays.ellipsoid("air", where, axes, 14 * big)
+            rays.ellipsoid("cortical", where, axes + 0.8, 2.4)
+            rays.ellipsoid("cortical", where, axes, -2.1)
 
 
 def jaws(rays: Rays, subject: Subject) -> None:
@@ -265,40 +221,32 @@ def jaws(rays: Rays, subject: Subject) -> None:
     ]  # fmt: skip
     rays.slab(place(subject, curve(symphysis, closed=True), "jaw"), 22, 6, cortex=2.4)
     for side in (-1, 1):
+        at = partial(place, subject, part="jaw", side=side)
         rays.slab(place(subject, curve(alveolus, closed=True), side=side), 15, 4, cortex=1.5)
-        rays.slab(place(subject, curve(mandible, closed=True), "jaw", side), 13, 4, cortex=3.0)
+        rays.slab(at(curve(mandible, closed=True)), 13, 4, cortex=3.0)
         canal = curve([(78, 143), (82, 160), (94, 176), (112, 188)])
-        rays.rod("cancellous", place(subject, canal, "jaw", side), 1.6, fill=-1)
+        rays.rod("cancellous", at(canal), 1.6, -1)
         oblique = curve([(88, 148), (93, 164), (104, 177)])
-        rays.sheet("cortical", place(subject, oblique, "jaw", side), 2, 5)
+        rays.sheet("cortical", at(oblique), 2, 5)
 
 
 # Template place (mm) of the occlusal end, width (mm), and roots of the seven teeth from the incisor
 # back. Front teeth of the arch overlap in the lateral view.
-TEETH = (
-    (133.0, 4.5, 1), (130.5, 4.5, 1), (127.0, 5.5, 1), (121.5, 6.0, 1), (115.0, 6.5, 1),
-    (106.5, 9.5, 2), (97.5, 9.5, 2),
-)  # fmt: skip
+TEETH = ((133.0, 4.5, 1), (130.5, 4.5, 1), (127.0, 5.5, 1), (121.5, 6.0, 1), (115.0, 6.5, 1),
+         (106.5, 9.5, 2), (97.5, 9.5, 2))  # fmt: skip
 
 
 def teeth(rays: Rays, subject: Subject) -> None:
     """Upper left, upper right, lower left and lower right teeth, each from the incisor back."""
-    third_molars(rays, subject)
-    for index in range(28):
-        there = index not in subject.missing or subject.brackets
-        if index % 7 < subject.teeth and there:
-            tooth(rays, subject, index)
-
-
-def third_molars(rays: Rays, subject: Subject) -> None:
-    """The crowns of the third molars, still in the jaw; a child has empty crypts."""
+    # The crowns of the third molars are still in the jaw; a child has empty crypts.
     for side in (-1, 1):
-        for where in (
-            place(subject, (88.5, 147), side=side)[0],
-            place(subject, (89, 163), "jaw", side)[0],
-        ):
+        for where, part in (((88.5, 147), "head"), ((89, 163), "jaw")):
+            where = place(subject, where, part, side)
             rays.ellipsoid("enamel", where, (4.5, 4), 3.5 * (subject.teeth == 7))
             rays.ellipsoid("cancellous", where, (6, 5.5), -4)
+    for index in range(28):
+        if index % 7 < subject.teeth and (index not in subject.missing or subject.brackets):
+            tooth(rays, subject, index)
 
 
 def tooth(rays: Rays, subject: Subject, index: int) -> None:
@@ -306,50 +254,48 @@ def tooth(rays: Rays, subject: Subject, index: int) -> None:
     number, upper, side = index % 7, index < 14, (-1, 1)[index // 7 % 2]
     x, width, roots = TEETH[number]
     part, up = ("head", -1) if upper else ("jaw", 1)
+    at = partial(place, subject, part=part, side=side)
     front = max(0.0, x - 124) / 9
     crown = np.array([x + (subject.overjet if upper else -2.0) * front, 0.0])
     crown[1] = 157.5 + 0.30 * (x - 97) + (1.5 * front if upper else -0.5 * front) + 4 * up
     lean = np.array([-0.33 * front - 0.07, up])  # the root of a front tooth leans back
-    where = place(subject, crown, part, side)[0]
+    where = at(crown)
     angle = subject.tilt
     rays.ellipsoid("dentine", where, (width / 2 + 0.5, 4), 8, angle)
     rays.ellipsoid("enamel", where, (width / 2 + 0.7, 4.2), 2.6, angle)
     for root in range(roots):
-        shift = np.array([(root - (roots - 1) / 2) * 4.5, 0])
-        line = place(subject, [crown + shift + 2 * lean, crown + shift + 13 * lean], part, side)
-        rays.rod("dentine", line, 2.2, fill=1.3)
-        rays.rod("dentine", line, 0.7, fill=-1.3)
+        start = crown + np.array([(root - (roots - 1) / 2) * 4.5, 0])
+        line = at([start + 2 * lean, start + 13 * lean])
+        rays.rod("dentine", line, 2.2, 1.3)
+        rays.rod("dentine", line, 0.7, -1.3)
     if index in subject.metal and number > 2:
         axes = (width / 2, 4.2) if subject.crowned else (width / 3.2, 1.8)
         rays.ellipsoid("metal", where - (0, 0 if subject.crowned else 1.5 * up), axes, 3, angle)
     if subject.brackets:
         rays.ellipsoid("metal", where, (1.9, 1.7), 2.4)
         if number < 6:
-            following = (TEETH[number + 1][0], crown[1] - 0.3 * (x - TEETH[number + 1][0]))
-            rays.rod("metal", np.vstack([where, place(subject, following, part, side)]), 0.35)
+            following = TEETH[number + 1][0]
+            wire = [where, at((following, crown[1] - 0.3 * (x - following)))]
+            rays.rod("metal", np.vstack(wire), 0.35)
 
 
 def cervical_spine(rays: Rays, subject: Subject, rng: np.random.Generator) -> None:
-    """Atlas, C2 to C7, and the hyoid in front of them."""
-    atlas_and_odontoid(rays, subject)
-    for level in range(6):
-        vertebra(rays, subject, rng, level)
-    hyoid(rays, subject)
-
-
-def atlas_and_odontoid(rays: Rays, subject: Subject) -> None:
-    """Arches and lateral masses of the atlas, with the odontoid of C2 between them."""
+    """Atlas with the odontoid of C2 between its masses, C2 to C7, and the hyoid before them."""
     at = partial(place, subject, part="neck")
-    rays.slab(
-        at(curve([(62, 142), (63, 147), (60, 151), (57.5, 147)], closed=True)), 14, 3, cortex=1
-    )
-    rays.rod("cortical", at(curve([(52, 148), (44, 148), (36, 150)])), 2.6, fill=2.2)
-    rays.ellipsoid("cancellous", at((34, 151))[0], (5, 4.5), 22)
+    arch = [(62, 142), (63, 147), (60, 151), (57.5, 147)]
+    rays.slab(at(curve(arch, closed=True)), 14, 3, cortex=1)  # front of the atlas
+    rays.rod("cortical", at(curve([(52, 148), (44, 148), (36, 150)])), 2.6, 2.2)
+    rays.ellipsoid("cancellous", at((34, 151)), (5, 4.5), 22)
     odontoid = [(53, 144), (57, 145), (58, 156), (60, 166), (47, 168), (49, 157)]
     rays.slab(at(curve(odontoid, closed=True)), 14, 4, cortex=1.2)
-    for side in (-1, 1):
-        rays.ellipsoid("cancellous", at((52, 149), side=side)[0], (8, 6.5), 14)
-        rays.ellipsoid("cortical", at((52, 149), side=side)[0], (8, 6.5), 2)
+    for side in (-1, 1):  # the lateral masses of the atlas
+        rays.ellipsoid("cancellous", at((52, 149), side=side), (8, 6.5), 14)
+        rays.ellipsoid("cortical", at((52, 149), side=side), (8, 6.5), 2)
+    for level in range(6):
+        vertebra(rays, subject, rng, level)
+    for side in (-1, 1):  # the horns of the hyoid, and then its body
+        rays.rod("cortical", at(curve([(86, 196), (93, 193), (80, 189)]), side=side), 1.3)
+    rays.ellipsoid("cancellous", at((91, 195)), (4, 5), 12, 30)
 
 
 def vertebra(rays: Rays, subject: Subject, rng: np.random.Generator, level: int) -> None:
@@ -367,14 +313,6 @@ def vertebra(rays: Rays, subject: Subject, rng: np.random.Generator, level: int)
         rays.slab(at(curve(pillar, closed=True), side=side), 10, 3, cortex=1.2)
     length = (31, 22, 23, 25, 29, 34)[level]
     spinous = centre + np.array([(-14, 1), (-0.7 * length, 3), (-length, 6)])
-    rays.rod("cortical", at(curve(spinous)), 2.4, fill=1.8)
-    rays.rod("cancellous", at(curve(spinous)), 4.0, fill=1.4)
-    rays.ellipsoid("cancellous", at(spinous[-1])[0], (4.5, 3.5), 10)
-
-
-def hyoid(rays: Rays, subject: Subject) -> None:
-    """Body and greater horns of the hyoid bone."""
-    at = partial(place, subject, part="neck")
-    for side in (-1, 1):
-        rays.rod("cortical", at(curve([(86, 196), (93, 193), (80, 189)]), side=side), 1.3)
-    rays.ellipsoid("cancellous", at((91, 195))[0], (4, 5), 12, 30)
+    rays.rod("cortical", at(curve(spinous)), 2.4, 1.8)
+    rays.rod("cancellous", at(curve(spinous)), 4.0, 1.4)
+    rays.ellipsoid("cancellous", at(spinous[-1]), (4.5, 3.5), 10)

@@ -1,14 +1,11 @@
 """From thicknesses to the grey of a film: Beer-Lambert, scatter, point spread, film."""
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from skimage.transform import resize
 
-from phantom.rays import ATTENUATION, BEAM, FILM, Rays
+from phantom.rays import ATTENUATION, BEAM, FILM, Array, Rays
 from phantom.subject import Subject, rotated
-
-Array = NDArray[np.float64]
 
 VEIL = 0.010  # scatter that reaches the whole film, as a share of the unattenuated beam
 GLOW = 0.04  # scatter from nearby, as a share of the primary beam around a place
@@ -28,7 +25,7 @@ def transmission(path: dict[str, Array]) -> Array:
 
 def film_frame(rays: Rays, subject: Subject) -> Array:
     """Return how much of the beam reaches each pixel: none on the frame and its notches."""
-    x, y = np.broadcast_arrays(rays.x[None, :], rays.y[:, None])
+    x, y = np.broadcast_arrays(rays.x, rays.y)
     turned = rotated(np.stack([x.ravel(), y.ravel()], 1), FILM / 2, subject.film_tilt)
     x, y = (turned - subject.film_shift).T.reshape(2, *x.shape)
 
@@ -38,8 +35,7 @@ def film_frame(rays: Rays, subject: Subject) -> Array:
     inside = step(x - 1.6) * step(FILM[0] + 1 - x) * step(y - 2.8) * step(FILM[1] + 0.6 - y)
     rim = 1 - step(y - 9.5) * step(FILM[1] - 4.6 - y)
     for left in (46.5, 92.5, 138.5):
-        notch = step(x - left) * step(left + 12.5 - x)
-        inside = inside * (1 - notch * rim)
+        inside = inside * (1 - step(x - left) * step(left + 12.5 - x) * rim)
     # The stamp of the film number lets light through the frame, letter by letter.
     letters = step(x - 2) * step(26 - x) * step(y - 0.6) * step(4.2 - y)
     return np.maximum(inside, 0.55 * letters * (np.sin(2.1 * x) > -0.2))

@@ -37,34 +37,29 @@ class Rays:
 
     Attributes:
         path: Maps (height, width) in cm, one a material.
-        x, y: Pixel centres in mm.
+        x, y: Pixel centres in mm, as a row and a column.
         pixel: Width and height of a pixel in mm.
     """
 
     def __init__(self, size: int) -> None:
         self.pixel = FILM / size
-        self.x = (np.arange(size) + 0.5) * self.pixel[0]
-        self.y = (np.arange(size) + 0.5) * self.pixel[1]
+        self.x = (np.arange(size)[None, :] + 0.5) * self.pixel[0]
+        self.y = (np.arange(size)[:, None] + 0.5) * self.pixel[1]
         self.path = {material: np.zeros((size, size)) for material in ATTENUATION}
 
-    def window(self, points: Array, margin: float) -> tuple[slice, slice]:
-        """Return the rows and columns within `margin` mm of the box around `points`."""
+    def window(self, points: Array, margin: float) -> tuple[tuple[slice, slice], Array, Array]:
+        """Return rows and columns within `margin` mm of the box around `points`, and x and y."""
         low, high = points.min(0) - margin, points.max(0) + margin
-        rows = self.y.searchsorted((low[1], high[1]))
-        columns = self.x.searchsorted((low[0], high[0]))
-        return slice(*rows), slice(*columns)
-
-    def grid(self, at: tuple[slice, slice]) -> tuple[Array, Array]:
-        """Return x as a row and y as a column, in mm, for a window."""
-        return self.x[None, at[1]], self.y[at[0], None]
+        rows = slice(*self.y[:, 0].searchsorted((low[1], high[1])))
+        columns = slice(*self.x[0].searchsorted((low[0], high[0])))
+        return (rows, columns), self.x[:, columns], self.y[rows]
 
     def ellipsoid(
         self, material: str, centre: Array, axes: ArrayLike, depth: float, degrees: float = 0
     ) -> None:
         """Add an ellipsoid with half-axes `axes` on the film, `depth` mm across in its middle."""
         centre = np.reshape(centre, (1, 2))
-        at = self.window(centre, max(axes))
-        x, y = self.grid(at)
+        at, x, y = self.window(centre, max(axes))
         c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
         dx, dy = x - centre[0, 0], y - centre[0, 1]
         u, v = (c * dx + s * dy) / axes[0], (c * dy - s * dx) / axes[1]
@@ -72,19 +67,14 @@ class Rays:
 
     def spheres(self, material: str, centres: Array, radii: Array, depths: Array) -> None:
         """Add small round bodies at `centres` (n, 2), each `depths` mm across in its middle."""
-        if not len(centres):
-            return
-        at = self.window(centres, radii.max())
-        x, y = self.grid(at)
-        ratio = (
-            (x[..., None] - centres[:, 0]) ** 2 + (y[..., None] - centres[:, 1]) ** 2
-        ) / radii**2
+        at, x, y = self.window(centres, radii.max())
+        dx, dy = x[..., None] - centres[:, 0], y[..., None] - centres[:, 1]
+        ratio = (dx**2 + dy**2) / radii**2
         self.path[material][at] += np.sqrt(np.maximum(1 - ratio, 0)) @ depths / 10
 
     def distance(self, line: Array, margin: float) -> tuple[tuple[slice, slice], Array]:
         """Return the window around a polyline and the distance of its pixels to it, in mm."""
-        at = self.window(line, margin)
-        x, y = self.grid(at)
+        at, x, y = self.window(line, margin)
         # One layer (height, width) a segment of the line.
         (ax, ay), (bx, by) = line[:-1].T[..., None, None], (line[1:] - line[:-1]).T[..., None, None]
         dx, dy = x - ax, y - ay
@@ -118,13 +108,11 @@ class Rays:
 
         With a `cortex` (mm) and no `material` it is bone: a cortical shell around cancellous bone.
         """
-        at = self.window(outline, 2 * self.pixel.max())
-        rows, columns = (s.stop - s.start for s in at)
-        if rows <= 0 or columns <= 0:
+        at, x, y = self.window(outline, 2 * self.pixel.max())
+        if not x.size or not y.size:
             return
-        origin = np.array([at[1].start, at[0].start])
-        corners = outline / self.pixel - 0.5 - origin
-        mask = Image.new("1", (columns, rows))
+        corners = outline / self.pixel - 0.5 - (at[1].start, at[0].start)
+        mask = Image.new("1", (x.size, y.size))
         ImageDraw.Draw(mask).polygon([tuple(corner) for corner in corners], fill=1)
         # Where the film cuts the polygon, the window's edge is not the polygon's edge.
         far = np.pad(np.array(mask), 1, mode="edge")
