@@ -1,7 +1,6 @@
 """The workflow on a real Slurm, which is started on this machine for these tests."""
 
 import os
-import signal
 import socket
 import subprocess
 import time
@@ -155,16 +154,16 @@ def test_trainings_have_gpus_side_by_side_and_resume_when_they_are_cancelled(pre
     slow += ["--slurm-status-command", "squeue", "--default-resources", "mem_mb=500"]
     targets = ["--", *MODELS]
     run = Run(prepared, *slow, "--set-resources", "train_denoiser:gpu=1", *steps, *targets)
-    lines = lambda: slurm("squeue", "-h", "-t", "RUNNING", "-o", "%i %b").splitlines()  # noqa: E731
     saved = [prepared.folder / model.replace("models", "checkpoints") for model in MODELS]
     assert run.reaches(lambda: all(path.exists() for path in saved)), run.text
-    running = [line.split() for line in lines()]
+    listed = slurm("squeue", "-h", "-t", "RUNNING", "-O", "JobID,tres-per-job")
+    running = [line.split() for line in listed.splitlines()]
     assert [gpus for _, gpus in running] == ["gres:gpu:1"] * 2
     jobs = [job for job, _ in running]
     slurm("scontrol", "suspend", ",".join(jobs))
 
     # Snakemake is killed, its jobs are alive on the node; so the next run must not train again.
-    run.end(signal.SIGKILL)
+    run.kill()
     again = prepared.run("snakemake", *slow, *steps, *targets)
     assert again.returncode == 1
     for job in jobs:
