@@ -44,7 +44,9 @@ def rows(steps: int, device: str, threads: int, count: int = IMAGES) -> list[Res
         files = {part: str(folder / f"{part}.npy") for part in ("clean", "noisy")}
         for array, path in zip(images(count), files.values(), strict=True):
             np.save(path, array)
-        outputs = {"model": str(folder / "model.pt"), "history": str(folder / "history.csv")}
+        (folder / "models/row").mkdir(parents=True)
+        outputs = {"history": str(folder / "history.csv")}
+        outputs["model"] = str(folder / "models/row/model.pt")
         for noise, model in CONFIG["noise"].items():
             settings = {"tail": entry["tail"]} | entry["overrides"].get(noise, {})
             done = run_step(
@@ -54,7 +56,6 @@ def rows(steps: int, device: str, threads: int, count: int = IMAGES) -> list[Res
                 params={
                     **{"plugin": "autoencoder", "settings": settings | {"training": training}},
                     **{"noise": model, "seed": 1, "device": device, "code": "benchmark"},
-                    "checkpoint": str(folder / "checkpoint.pt"),
                 },
                 wildcards={"noise": noise, "method": "autoencoder"},
             )

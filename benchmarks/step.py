@@ -23,6 +23,12 @@ class Names(dict):
     __getattr__ = dict.__getitem__
 
 
+def job_of(parts: dict[str, Any]) -> SimpleNamespace:
+    """Return what Snakemake would hand to a script that runs with one thread."""
+    named = {key: Names(part) if isinstance(part, dict) else part for key, part in parts.items()}
+    return SimpleNamespace(**{"threads": 1} | named)
+
+
 def run_step(script: str, **job: Any) -> dict[str, float]:  # noqa: ANN401 (what JSON can hold)
     """Run a script in a process of its own.
 
@@ -58,8 +64,7 @@ def main() -> None:
     """Run the script named by the arguments; see the top of this file."""
     sys.path.insert(0, str(SCRIPTS))
     script, job = sys.argv[1], json.loads(sys.argv[2])
-    parts = {name: Names(part) if isinstance(part, dict) else part for name, part in job.items()}
-    importlib.import_module(script).main(SimpleNamespace(**{"threads": 1} | parts))
+    importlib.import_module(script).main(job_of(job))
     print(json.dumps({"cpu_seconds": time.process_time(), "peak_mib": peak_mib()}))
 
 

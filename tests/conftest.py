@@ -1,10 +1,14 @@
 """What several tests need: the project copied to a fresh folder, and the real images."""
 
+import contextlib
+import importlib.metadata
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 # Jobs of the workflow say how many threads they take; tests take one.
@@ -52,6 +56,26 @@ def needed(program: str) -> str:
     if program in os.environ.get("PROGRAMS_THAT_MUST_BE_THERE", "").split():
         pytest.fail(f"{program} is not installed")
     pytest.skip(f"{program} is not installed")
+
+
+def environment_with(folder: Path, requirements: list[str]) -> str:
+    """Make an environment of installed packages and what they need; return its interpreter."""
+    venv.create(folder, symlinks=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    waiting, found = [line for line in requirements if re.match(r"\w", line)], set()
+    while waiting:
+        line = waiting.pop()
+        name = re.match(r"[\w.-]+", line)[0].lower().replace("_", "-")
+        if name in found or "extra ==" in line:
+            continue
+        found.add(name)
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # for another system
+            package = importlib.metadata.distribution(name)
+            waiting += package.requires or []
+            for top in {file.parts[0] for file in package.files} - {"..", "__pycache__"}:
+                if not (packages / top).exists():
+                    (packages / top).symlink_to(package.locate_file(top))
+    return str(folder / "bin/python")
 
 
 # On a GPU, with the steps recorded as a graph, as trainings run there.

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-import psutil
-
 from engine.messages import InputError, log
 
 OWNER = "WORKFLOW_PROCESS"  # environment variable: the Snakemake process that a job belongs to
@@ -126,6 +124,7 @@ def end_with_owner() -> None:
 
 def end_with(process: int, every: float = 0.5) -> None:
     """End this process when another one is gone; look every `every` seconds."""
+    import psutil  # benchmarks run scripts where it is not installed
 
     def watch() -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
