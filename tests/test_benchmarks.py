@@ -3,12 +3,21 @@
 import argparse
 import subprocess
 import sys
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from conftest import ROOT, Project
+from files.arrays import load_images
 from files.tables import write_table
+from methods import unet
+from noise.seeds import generator
+from train_denoiser import recipe_class
+from training.loop import train
+from training.processor import Processor
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
@@ -16,6 +25,7 @@ import data
 import growth
 import overhead
 import rows
+import training.recipe
 import training_steps
 from step import run_step
 
@@ -127,3 +137,35 @@ def test_whole_trainings_are_timed_a_process_each(monkeypatch):
     assert [line["noise"] for line in results] == list(noise)
     assert all(0 < line["training_seconds"] < line["seconds"] for line in results)
     assert "All 2 trainings of 2 steps" in rows.table(results)
+
+
+@pytest.mark.parametrize("name", ["published", "supervised", "noise2noise", "noise2void"])
+def test_images_that_are_too_many_for_memory_train_the_same(tmp_path, monkeypatch, name):
+    """They are read from their files step by step; the last step of an epoch is a smaller one."""
+    clean = np.random.default_rng(0).random((22, 16, 16))
+    np.save(tmp_path / "clean.npy", clean)
+    files = {"clean": load_images(tmp_path / "clean.npy", "r")}
+    if name == "published":
+        np.save(tmp_path / "noisy.npy", (clean**2).astype(np.float32))
+        files["noisy"] = load_images(tmp_path / "noisy.npy", "r")
+    settings = {"steps": 22, "batch": 4, "learning_rate": 1e-3, "keep": "best"}
+
+    def trained(folder: Path):
+        torch.manual_seed(0)
+        network = unet.build_network({"widths": [4], "blocks": 1}, growth.NOISE)
+        draw, cpu = partial(generator, 1), Processor(torch.device("cpu"))
+        recipe = recipe_class(name)(network, files, growth.NOISE, settings, draw, cpu)
+        done = train(recipe, checkpoint=folder / "c.pt", identity="i", name="n")
+        return recipe, done.history
+
+    held, history = trained(tmp_path / "held")
+    monkeypatch.setattr(training.recipe, "HELD", 0)
+    monkeypatch.setattr("recipes.published.VALIDATED", 2 * 16**2)
+    read, history_read = trained(tmp_path / "read")
+    assert [held.are_held, read.are_held] == [True, False]
+    assert {len(array) for array in read.images.values()} == {4}
+    losses = [[line.pop("validation_loss") or 0 for line in h] for h in (history, history_read)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-6)  # evaluated and summed in parts
+    assert history_read == history
+    for weights, others in zip(held.kept().values(), read.kept().values(), strict=True):
+        assert torch.equal(weights, others)

@@ -156,8 +156,8 @@ def batch_pixels(wildcards):
 
 
 def training_megabytes(wildcards, input, attempt):
-    """Return the memory of a training: all images, twice, and 4 kB for each pixel of a batch."""
-    images = 2 * input.size_mb + 0.004 * batch_pixels(wildcards)
+    """Return the memory of a training: its images, up to 8 GB, and 4 kB a pixel of a batch."""
+    images = 1.2 * min(8000, input.size_mb) + 0.004 * batch_pixels(wildcards)
     return attempt * math.ceil(images) + megabytes(wildcards, attempt)
 
 

@@ -50,7 +50,7 @@ def train_network(snakemake: Snakemake, checkpoint: Path) -> None:
     torch.set_num_threads(training["threads"])
     keep_freed_memory()
     processor = chosen_processor(params.device, training)
-    images = {key: load_images(path) for key, path in snakemake.input.items() if path}
+    images = {key: load_images(path, "r") for key, path in snakemake.input.items() if path}
 
     torch.manual_seed(digest(params.seed, "initialise", *purpose))
     plugin = importlib.import_module(f"methods.{params.plugin}")

@@ -19,6 +19,7 @@ SETTINGS = {
     "keep": {"enum": ["last", "best"]},  # the last model, or that of the best validation loss
 }
 BETAS, EPSILON = (0.9, 0.999), 1e-7  # Keras' Adam
+VALIDATED = 2**26  # pixels at a time
 VALIDATION_SHARE = 0.2  # of the training arrays, their tail
 
 
@@ -27,7 +28,7 @@ class Published(Recipe):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.train_count = int(len(self.images["noisy"]) * (1 - VALIDATION_SHARE))
+        self.train_count = int(len(self.arrays["noisy"]) * (1 - VALIDATION_SHARE))
         self.steps_an_epoch = -(-self.train_count // self.batch)
         self.shuffled: tuple[int, np.ndarray] = (-1, np.empty(0))  # an epoch and its order
         self.best_loss, self.best_state = float("inf"), None
@@ -55,9 +56,13 @@ class Published(Recipe):
     def validation_loss(self, step: int) -> float | None:
         if (step + 1) % self.steps_an_epoch and step + 1 < self.steps:
             return None
-        noisy, clean = (self.images[k][self.train_count :] for k in ("noisy", "clean"))
-        error = self.processor.evaluated(self.network, noisy) - clean
-        loss = error.double().square().mean().item()
+        count, height, width = self.arrays["clean"].shape
+        size, summed = max(1, VALIDATED // (height * width)), 0.0
+        for start in range(self.train_count, count, size):
+            part = slice(start, start + size)
+            denoised = self.processor.evaluated(self.network, self.part_of("noisy", part))
+            summed += (denoised - self.part_of("clean", part)).double().square().sum().item()
+        loss = summed / ((count - self.train_count) * height * width)
         if loss < self.best_loss:
             self.best_loss = loss
             if self.settings["keep"] == "best":

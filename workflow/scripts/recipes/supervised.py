@@ -43,7 +43,7 @@ class Supervised(Recipe):
         self.optimizer = torch.optim.AdamW(weights, rate, capturable=capture, **ADAMW)
         self.averaging = min(1.0, 1 / (AVERAGED * self.steps))
         self.averages = {name: value.clone() for name, value in self.averaged().items()}
-        self.count = len(next(iter(self.images.values())))
+        self.count = len(next(iter(self.arrays.values())))
         self.orders: dict[int, np.ndarray] = {}
 
     def epoch(self, step: int) -> int:

@@ -17,6 +17,7 @@ from noise.models import Noise
 from training.processor import Captured, Processor
 
 State = dict[str, Any]
+HELD = 8e9  # bytes
 
 
 def copied(weights: State) -> State:
@@ -32,8 +33,9 @@ class Recipe:
 
     Attributes:
         network: Takes and returns tensors of shape (N, 1, H, W), values in [0, 1].
-        images: The arrays of the rule's input by name, each of shape (N, H, W). They stay on the
-            processor's device, in single precision.
+        images: The arrays of the rule's input by name, each of shape (N, H, W), or mapped files
+            of them. They are kept on the processor's device in single precision, up to `HELD`
+            bytes; if there are more, each step reads its own.
         settings: The configuration's `training` settings.
         draw: Gives the random generator of a purpose, `draw("shuffle", epoch)`; so the randomness
             of a step does not depend on how often the training was interrupted.
@@ -48,9 +50,15 @@ class Recipe:
 
     def __post_init__(self) -> None:
         self.processor.ready(self.network)
-        self.images = {name: self.processor.tensor(a) for name, a in self.images.items()}
         self.steps, self.batch = self.settings["steps"], self.settings["batch"]
-        device = self.processor.device
+        self.arrays, device = self.images, self.processor.device
+        self.are_held = 4 * sum(array.size for array in self.arrays.values()) <= HELD
+        self.images = {
+            name: self.processor.tensor(np.array(array, np.float32))
+            if self.are_held
+            else torch.zeros((self.batch, *array.shape[1:]), device=device)
+            for name, array in self.arrays.items()
+        }
         self.rng = DeviceGenerator(device)
         self.indices = torch.zeros(self.batch, dtype=torch.int64, device=device)
         self.summed_error = torch.zeros((), dtype=torch.float64, device=device)
@@ -63,7 +71,12 @@ class Recipe:
         All that differs from step to step is set here, in tensors that `step` reads.
         """
         self.prepare(step)
-        chosen = torch.from_numpy(self.chosen(step))
+        places = self.chosen(step)
+        if not self.are_held:
+            for name, array in self.arrays.items():
+                self.images[name][: len(places)] = torch.from_numpy(np.array(array[places]))
+            places = np.arange(len(places))
+        chosen = torch.from_numpy(places)
         if len(chosen) == self.batch:
             self.indices.copy_(chosen, non_blocking=True)  # else a GPU is waited for
             self.repeated_step()
@@ -99,6 +112,12 @@ class Recipe:
     def batch_of(self, name: str) -> torch.Tensor:
         """Return this step's images of the array `name`, shape (batch, 1, H, W)."""
         return self.processor.batch(self.images[name][self.indices])
+
+    def part_of(self, name: str, part: slice) -> torch.Tensor:
+        """Return some images of the array `name`, shape (N, H, W), on the device."""
+        if self.are_held:
+            return self.images[name][part]
+        return self.processor.tensor(np.array(self.arrays[name][part], np.float32))
 
     def losses(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the loss of the images `indices`, and their mean squared error for the history."""
