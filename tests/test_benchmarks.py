@@ -54,7 +54,7 @@ def test_memory_of_augmenting_and_denoising_does_not_grow(tmp_path, step):
             "output": {"images": out, "cost": str(tmp_path / "cost.csv")},
             "params": {
                 **{"seed": 1, "plugin": "median", "settings": {"size": 1}},
-                **{"noise": growth.NOISE, "inversion": False},
+                **{"noise": growth.NOISE, "inversion": False, "code": {}},
             },
             "wildcards": {"noise": "a", "method": "median"},
         }

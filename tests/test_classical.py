@@ -2,8 +2,8 @@
 
 import importlib
 import json
-import logging
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +14,8 @@ from scipy.ndimage import gaussian_filter
 import tune_method
 from engine.messages import InputError
 from engine.plugins import declarations
-from methods import bilateral, bm3d
+from methods import bm3d
+from methods import gaussian_filter as gaussian
 from noise.models import clipped_mean, corrupt
 from noise.seeds import generator
 from results.scores import scores
@@ -22,15 +23,17 @@ from tune_method import at_the_end, tuned, validation_images
 
 GAUSSIAN = {"distribution": "gaussian", "factor": 0.1, "mean": 0, "std": 1}
 BIASED = {"distribution": "poisson", "factor": 0.1, "lambda": 2}
-METHODS = {
-    "median": {"size": 3},
-    "gaussian_filter": {"sigma": 1},
-    "bilateral": {"sigma_color": 0.4, "sigma_spatial": 1.5},
-    "total_variation": {"weight": 0.1, "tolerance": 2e-5},
-    "nl_means": {"sigma": 0.1, "h": 0.6, "patch_size": 5, "patch_distance": 5},
-    "wavelet": {"sigma": 0.1, "levels": 3},
-    "bm3d": {"sigma": 0.1, "profile": "lc"},
+VALUES = {  # of each setting: the one that is used here, and another
+    "median": {"size": (3, 5)},
+    "gaussian_filter": {"sigma": (1, 1.5)},
+    "bilateral": {"sigma_color": (0.4, 0.2), "sigma_spatial": (1.5, 1)},
+    "total_variation": {"weight": (0.1, 0.2), "tolerance": (2e-5, 1e-6)},
+    "nl_means": dict(sigma=(0.1, 0.2), h=(0.6, 0.3), patch_size=(5, 3), patch_distance=(5, 3)),
+    "wavelet": {"sigma": (0.1, 0.2), "levels": (3, 1)},
+    "bm3d": {"sigma": (0.1, 0.2), "profile": ("lc", "np")},
 }
+METHODS = {method: {name: v[0] for name, v in values.items()} for method, values in VALUES.items()}
+OTHERS = [(method, {name: v[1]}) for method, values in VALUES.items() for name, v in values.items()]
 
 
 def shapes(count: int = 2) -> np.ndarray:
@@ -47,41 +50,34 @@ CLEAN = shapes()
 NOISY = corrupt(CLEAN, GAUSSIAN, generator(1, "classical"))
 
 
-def denoise_of(method):
+def denoised(method, images=NOISY, **changes):
+    """What a method makes of images, with its settings above or others."""
     if method == "bm3d":
         pytest.importorskip("bm3d")
-    return importlib.import_module(f"methods.{method}").denoise
+    denoise = importlib.import_module(f"methods.{method}").denoise
+    return denoise(images, GAUSSIAN, METHODS[method] | changes)
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("method", METHODS)
-def test_method_improves_images_of_any_shape_and_leaves_its_input(method):
+def test_method_improves_images_of_any_shape_each_by_itself_and_leaves_its_input(method):
     given = NOISY.copy()
-    denoised = denoise_of(method)(given, GAUSSIAN, METHODS[method])
+    found = denoised(method, given)
     np.testing.assert_array_equal(given, NOISY)
-    assert denoised.shape == CLEAN.shape
-    assert denoised.dtype == np.float64
-    assert denoised.min() >= 0
-    assert denoised.max() <= 1
-    before, after = scores(CLEAN, NOISY), scores(CLEAN, denoised)
+    assert found.shape == CLEAN.shape
+    assert found.dtype == np.float64
+    assert 0 <= found.min() <= found.max() <= 1
+    before, after = scores(CLEAN, NOISY), scores(CLEAN, found)
     assert (after["ssim"] - before["ssim"] > 0.15).all()
     assert (after["psnr"] - before["psnr"] > 3).all()
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_method_denoises_each_image_by_itself(method):
-    denoise = denoise_of(method)
-    both = denoise(NOISY, GAUSSIAN, METHODS[method])
-    alone = denoise(NOISY[1:], GAUSSIAN, METHODS[method])
-    np.testing.assert_allclose(both[1:], alone, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found[1:], denoised(method, NOISY[1:]), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("grey", [0.0, 0.5, 1.0])
 def test_method_keeps_what_has_no_noise(method, grey):
     flat = np.full((1, 32, 40), grey)
-    denoised = denoise_of(method)(flat, GAUSSIAN, METHODS[method])
-    np.testing.assert_allclose(denoised, flat, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(denoised(method, flat), flat, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -97,65 +93,43 @@ def test_method_declares_its_settings_and_that_it_only_sees_noisy_images(method)
         assert not schema.is_valid({name: wrong for name in METHODS[method]})
 
 
-OTHERS = {
-    "median": {"size": 5},
-    "gaussian_filter": {"sigma": 1.5},
-    "bilateral": {"sigma_color": 0.2, "sigma_spatial": 1},
-    "total_variation": {"weight": 0.2, "tolerance": 1e-6},
-    "nl_means": {"sigma": 0.2, "h": 0.3, "patch_size": 3, "patch_distance": 3},
-    "wavelet": {"sigma": 0.2, "levels": 1},
-    "bm3d": {"sigma": 0.2, "profile": "np"},
-}
-
-
-@pytest.mark.parametrize(
-    ("method", "setting"), [(method, name) for method in METHODS for name in METHODS[method]]
-)
-def test_each_setting_has_an_effect(method, setting):
-    denoise, settings = denoise_of(method), METHODS[method]
-    other = denoise(NOISY, GAUSSIAN, {**settings, setting: OTHERS[method][setting]})
-    assert np.abs(denoise(NOISY, GAUSSIAN, settings) - other).max() > 0.001
+@pytest.mark.parametrize(("method", "other"), OTHERS)
+def test_each_setting_has_an_effect(method, other):
+    assert np.abs(denoised(method) - denoised(method, **other)).max() > 0.001
 
 
 GREY_LEVELS = {"bilateral": "sigma_color", "total_variation": "weight"}
 GREY_LEVELS |= dict.fromkeys(["nl_means", "wavelet", "bm3d"], "sigma")
 
 
-@pytest.mark.parametrize(("method", "in_grey_levels"), GREY_LEVELS.items())
-def test_setting_is_in_grey_levels(method, in_grey_levels):
-    denoise, settings = denoise_of(method), METHODS[method]
-    halved = {**settings, in_grey_levels: settings[in_grey_levels] / 2}
-    denoised = denoise(NOISY, GAUSSIAN, settings)
-    inside = (denoised > 0.01) & (denoised < 0.99)  # not clipped
-    np.testing.assert_allclose(
-        2 * denoise(NOISY / 2, GAUSSIAN, halved)[inside], denoised[inside], rtol=0, atol=1e-5
-    )
+@pytest.mark.parametrize(("method", "setting"), GREY_LEVELS.items())
+def test_setting_is_in_grey_levels(method, setting):
+    found = denoised(method)
+    halved = denoised(method, NOISY / 2, **{setting: METHODS[method][setting] / 2})
+    inside = (found > 0.01) & (found < 0.99)  # not clipped
+    np.testing.assert_allclose(2 * halved[inside], found[inside], rtol=0, atol=1e-5)
 
 
 def test_non_local_means_subtracts_what_noise_adds_to_distances():
-    denoise, settings = denoise_of("nl_means"), METHODS["nl_means"]
-    same_strength = {**settings, "sigma": settings["sigma"] / 10, "h": settings["h"] * 10}
-    ours, other = (denoise(NOISY, GAUSSIAN, each) for each in (settings, same_strength))
-    assert scores(CLEAN, ours)["psnr"].mean() > scores(CLEAN, other)["psnr"].mean() + 1
+    same_strength = denoised("nl_means", sigma=0.01, h=6)
+    ours, other = (scores(CLEAN, x)["psnr"].mean() for x in (denoised("nl_means"), same_strength))
+    assert ours > other + 1
 
 
 def test_bilateral_filter_is_gaussian_when_it_ignores_grey_levels():
-    settings = {"sigma_color": 1e6, "sigma_spatial": 1.5}
     radius = {"radius": 5, "axes": (1, 2)}  # three standard deviations, rounded up
-    np.testing.assert_allclose(
-        bilateral.denoise(NOISY, GAUSSIAN, settings), gaussian_filter(NOISY, 1.5, **radius)
-    )
+    found = denoised("bilateral", sigma_color=1e6)
+    np.testing.assert_allclose(found, gaussian_filter(NOISY, 1.5, **radius))
 
 
 def test_bilateral_filter_keeps_edges_higher_than_its_sigma():
     step = np.zeros((1, 20, 20))
     step[:, :, 9:] = 0.8
-    settings = {"sigma_color": 0.1, "sigma_spatial": 2}
-    np.testing.assert_allclose(bilateral.denoise(step, GAUSSIAN, settings), step, atol=1e-10)
-    settings["sigma_color"] = 0.4
+    kept, found = (denoised("bilateral", step, sigma_color=s, sigma_spatial=2) for s in (0.1, 0.4))
+    np.testing.assert_allclose(kept, step, atol=1e-10)
     weight = np.exp(-0.5 * (0.8 / 0.4) ** 2)  # of a neighbour beyond the edge
     ideal = 0.8 * 1 / (1 + weight)  # just inside, were there as many on both sides
-    assert ideal < bilateral.denoise(step, GAUSSIAN, settings)[0, 10, 9] < 0.8
+    assert ideal < found[0, 10, 9] < 0.8
 
 
 def test_bm3d_runs_in_one_thread_and_is_clipped(monkeypatch):
@@ -175,8 +149,9 @@ def test_bm3d_that_is_not_installed_says_how_to_install_it(monkeypatch):
         bm3d.denoise(NOISY, GAUSSIAN, METHODS["bm3d"])
 
 
-def mix(noisy: np.ndarray, noise: dict, settings: dict) -> np.ndarray:
+def mix(noisy, noise, settings):
     """Be right to the degree of `truth`, and wrong by `shift`."""
+    assert noise == GAUSSIAN
     return settings["truth"] * CLEAN + (1 - settings["truth"]) * noisy + settings["shift"]
 
 
@@ -192,34 +167,25 @@ def test_tuning_finds_the_best_candidate_and_sorts_the_others():
     assert values[-1] == pytest.approx(worst)
 
 
-def test_tuning_hands_on_given_settings_and_the_noise():
-    def denoise(noisy, noise, settings):
-        assert noise == GAUSSIAN
-        return mix(noisy, noise, settings)
-
-    results = tuned(denoise, {"truth": [0.5]}, {"shift": 0}, CLEAN, NOISY, GAUSSIAN)
+def test_tuning_hands_on_given_settings():
+    results = tuned(mix, {"truth": [0.5]}, {"shift": 0}, CLEAN, NOISY, GAUSSIAN)
     assert [result["settings"] for result in results] == [{"truth": 0.5}]
 
 
 def test_equals_keep_the_order_of_the_grid():
-    def blind(noisy, noise, settings):
-        return noisy
-
     grid = {"b": [3, 1, 2], "a": ["y", "x"]}
-    settings = [r["settings"] for r in tuned(blind, grid, {}, CLEAN, NOISY, GAUSSIAN)]
-    assert settings == [{"b": b, "a": a} for b in (3, 1, 2) for a in ("y", "x")]
+    results = tuned(lambda noisy, *_: noisy, grid, {}, CLEAN, NOISY, GAUSSIAN)
+    in_order = [{"b": b, "a": a} for b in (3, 1, 2) for a in ("y", "x")]
+    assert [result["settings"] for result in results] == in_order
 
 
 def test_inversion_is_that_of_the_noise_model():
     def mean(noisy, noise, settings):
         return np.interp(CLEAN, *clipped_mean(noise))
 
-    inverted, plain = (
-        tuned(mean, {"a": [0]}, {}, CLEAN, NOISY, BIASED, inversion)[0]["ssim"]
-        for inversion in (True, False)
-    )
-    assert inverted > 0.9999
-    assert plain < 0.99
+    arguments = (mean, {"a": [0]}, {}, CLEAN, NOISY, BIASED)
+    assert tuned(*arguments, True)[0]["ssim"] > 0.9999
+    assert tuned(*arguments, False)[0]["ssim"] < 0.99
 
 
 def test_best_values_at_the_end_of_a_list_are_named():
@@ -239,11 +205,10 @@ def test_validation_images_are_spread_over_the_last_fifth():
 
 
 @pytest.fixture
-def job(tmp_path):
+def job(tmp_path, caplog):
     """A job that tunes the Gaussian filter on images of which the last fifth are real shapes."""
-    images = np.zeros((10, *CLEAN.shape[1:]))
-    images[8:] = CLEAN
-    np.save(tmp_path / "train.npy", images)
+    caplog.set_level("WARNING")
+    np.save(tmp_path / "train.npy", np.concatenate([np.zeros((8, *CLEAN.shape[1:])), CLEAN]))
     return SimpleNamespace(
         input=SimpleNamespace(images=str(tmp_path / "train.npy")),
         output=SimpleNamespace(tuning=str(tmp_path / "tuning" / "gaussian.json")),
@@ -255,22 +220,18 @@ def job(tmp_path):
     )
 
 
-def test_job_writes_what_tuning_finds_on_its_own_noise(job, tmp_path, caplog):
-    with caplog.at_level(logging.WARNING):
-        tune_method.main(job)
-    found = json.loads((tmp_path / "tuning" / "gaussian.json").read_text())
+def test_job_writes_what_tuning_finds_on_its_own_noise(job, caplog):
+    tune_method.main(job)
+    found = json.loads(Path(job.output.tuning).read_text())
     rngs = (generator(7, "tune", "gaussian", index) for index in (8, 9))
     noisy = np.stack([corrupt(a, GAUSSIAN, rng) for a, rng in zip(CLEAN, rngs, strict=True)])
-    denoise = importlib.import_module("methods.gaussian_filter").denoise
-    assert found == tuned(denoise, job.params.grid, {}, CLEAN, noisy, GAUSSIAN)
+    assert found == tuned(gaussian.denoise, job.params.grid, {}, CLEAN, noisy, GAUSSIAN)
     assert found[0]["settings"] == {"sigma": 1}
     assert not caplog.records
 
 
 def test_job_warns_when_the_grid_is_too_narrow(job, caplog):
     job.params.grid = {"sigma": [2, 3, 4]}
-    with caplog.at_level(logging.WARNING):
-        tune_method.main(job)
-    (record,) = caplog.records
-    words = "gaussian/smooth: the best sigma, 2, is at the end of its list [2, 3, 4]"
-    assert words in record.getMessage()
+    tune_method.main(job)
+    (message,) = caplog.messages
+    assert "gaussian/smooth: the best sigma, 2, is at the end of its list [2, 3, 4]" in message

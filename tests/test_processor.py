@@ -1,7 +1,7 @@
 """Where and how networks run: layout, precision, and steps that are recorded as a CUDA graph."""
 
 import gc
-from contextlib import contextmanager
+from unittest.mock import MagicMock, Mock
 
 import numpy as np
 import pytest
@@ -12,6 +12,8 @@ from torch.nn.functional import conv2d
 from engine.messages import InputError
 from methods import autoencoder, dncnn, noise2noise, noise2void, unet, unet_lattice
 from noise.seeds import generator
+from test_denoisers import GAUSSIAN, POISSON, built
+from test_denoisers import recipe_of as recipe_with
 from train_denoiser import recipe_class
 from training.loop import train
 from training.processor import (
@@ -23,9 +25,7 @@ from training.processor import (
     chosen_processor,
 )
 
-CPU = torch.device("cpu")
-GAUSSIAN = {"distribution": "gaussian", "factor": 0.2, "mean": 0, "std": 1}
-POISSON = {"distribution": "poisson", "factor": 0.2, "lambda": 1}
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 SMALL = {"widths": [4, 8], "blocks": 1}
 CASES = [
     (autoencoder, {"tail": [4]}, GAUSSIAN),
@@ -36,27 +36,26 @@ CASES = [
     (noise2noise, SMALL, POISSON),
     (noise2void, SMALL, GAUSSIAN),
 ]
+each_network = pytest.mark.parametrize(("plugin", "settings", "noise"), CASES)
+needs_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
-def recipe_of(plugin, settings, noise, processor, steps=12):
+def recipe_of(plugin, settings, noise, processor):
     """Return a short training; the published one's last batch of an epoch is small."""
-    clean = generator(1, "processor").random((25, 16, 16)).astype(np.float32)
-    images = {"clean": clean}
-    if plugin.RECIPE == "published":
-        images["noisy"] = np.clip(clean + 0.1, 0, 1)
-    torch.manual_seed(0)
-    network = plugin.build_network(settings, noise)
-    training = {"steps": steps, "batch": 6, "learning_rate": 3e-3, "keep": "last"}
-    return recipe_class(plugin.RECIPE)(
-        network, images, noise, training, lambda *purpose: generator(2, *purpose), processor
-    )
+    clean, network = generator(1, "processor").random((25, 16, 16)), built(plugin, settings, noise)
+    training = {"batch": 6, "learning_rate": 3e-3, "keep": "last"}
+    return recipe_with(recipe_class(plugin.RECIPE), network, clean, noise, processor, **training)
 
 
-def trained(folder, *arguments):
-    """Return the history and the weights of a short training."""
-    recipe = recipe_of(*arguments)
-    done = train(recipe, checkpoint=folder / "c.pt", identity="test", name="test")
-    return done.history, recipe.kept()
+def trained(folder, case, processors):
+    """Return the histories and the weights of short trainings, one with each processor."""
+    histories, weights = [], []
+    for number, processor in enumerate(processors):
+        recipe = recipe_of(*case, processor)
+        done = train(recipe, checkpoint=folder / f"{number}.pt", identity="test", name="test")
+        histories.append(done.history)
+        weights.append(recipe.kept())
+    return histories, weights
 
 
 def test_images_of_one_channel_tell_their_layout():
@@ -69,15 +68,13 @@ def test_images_of_one_channel_tell_their_layout():
         assert conv2d(batch, kernels).is_contiguous(memory_format=memory)
 
 
-@pytest.mark.parametrize(("plugin", "settings", "noise"), CASES)
+@each_network
 def test_the_layout_changes_rounding_at_most(tmp_path, plugin, settings, noise):
-    (history, weights), (other_history, other_weights) = (
-        trained(tmp_path / layout, plugin, settings, noise, Processor(CPU, layout=layout))
-        for layout in LAYOUTS
-    )
-    losses = [[line["loss"] for line in lines] for lines in (history, other_history)]
+    processors = [Processor(CPU, layout=layout) for layout in LAYOUTS]
+    histories, weights = trained(tmp_path, (plugin, settings, noise), processors)
+    losses = [[line["loss"] for line in history] for history in histories]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
-    torch.testing.assert_close(weights, other_weights, rtol=0.01, atol=1e-3)
+    torch.testing.assert_close(*weights, rtol=0.01, atol=1e-3)
 
 
 def test_settings_choose_how_a_network_runs(caplog):
@@ -109,75 +106,48 @@ def test_all_images_are_evaluated_batch_by_batch_in_evaluation_mode(monkeypatch)
 
 def test_a_step_is_recorded_after_a_few_calls_and_replayed_from_then_on(monkeypatch):
     """With a stand-in for CUDA: what is called when."""
-    events = []
+    cuda, numbers = MagicMock(), torch.Generator()
+    for name in ("CUDAGraph", "graph", "Stream", "current_stream", "stream"):
+        monkeypatch.setattr(f"torch.cuda.{name}", getattr(cuda, name))
+    captured = Captured(cuda.function, numbers)
 
-    class Graph:
-        def register_generator_state(self, generator):
-            events.append(("registered", generator))
+    def called(times):
+        cuda.reset_mock()
+        for _ in range(times):
+            captured()
+        return [name for name, *_ in cuda.mock_calls]
 
-        def replay(self):
-            events.append("replayed")
-
-    @contextmanager
-    def graph(_):
-        events.append("recording")
-        yield
-
-    class Stream:
-        def wait_stream(self, _):
-            events.append("waits")
-
-    monkeypatch.setattr("torch.cuda.CUDAGraph", Graph)
-    monkeypatch.setattr("torch.cuda.graph", graph)
-    monkeypatch.setattr("torch.cuda.Stream", Stream)
-    monkeypatch.setattr("torch.cuda.current_stream", Stream)
-    monkeypatch.setattr("torch.cuda.stream", lambda _: contextmanager(lambda: iter([None]))())
-    numbers = torch.Generator()
-    captured = Captured(lambda: events.append("called"), numbers)
-    for _ in range(EAGER_CALLS):
-        captured()
-    assert events == ["waits", "called", "waits"] * EAGER_CALLS
-    events.clear()
-    captured()
-    captured()
-    assert events == [("registered", numbers), "recording", "called", "replayed", "replayed"]
-
-    def waiting():
-        if captured.calls > EAGER_CALLS:
-            raise RuntimeError("operation not permitted when stream is capturing")
-
-    captured = Captured(waiting, numbers)
-    for _ in range(EAGER_CALLS):
-        captured()
+    waits = ["current_stream", "Stream().wait_stream"], ["current_stream().wait_stream"]
+    beside = ["stream", "stream().__enter__", "function", "stream().__exit__"]
+    assert called(EAGER_CALLS) == [*waits[0], *beside, *waits[1]] * EAGER_CALLS
+    recording = ["graph", "graph().__enter__", "function", "graph().__exit__"]
+    registered, replayed = "CUDAGraph().register_generator_state", "CUDAGraph().replay"
+    assert called(2) == ["CUDAGraph", registered, *recording, replayed, replayed]
+    cuda.CUDAGraph().register_generator_state.assert_called_once_with(numbers)
+    waiting = RuntimeError("operation not permitted when stream is capturing")
+    captured = Captured(Mock(side_effect=[None] * EAGER_CALLS + [waiting]), numbers)
+    called(EAGER_CALLS)
     with pytest.raises(InputError, match=r"not permitted.*set capture: false"):
         captured()
     assert gc.isenabled()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@needs_a_gpu
 @pytest.mark.parametrize("autocast", [None, torch.bfloat16])
-@pytest.mark.parametrize(("plugin", "settings", "noise"), CASES)
+@each_network
 def test_recorded_steps_are_the_same_steps(tmp_path, plugin, settings, noise, autocast):
     torch.backends.cudnn.deterministic = True
-    (history, weights), (recorded_history, recorded_weights) = (
-        trained(
-            tmp_path / str(capture),  # a finished training would be resumed
-            *(plugin, settings, noise),
-            Processor(torch.device("cuda"), autocast, capture=capture),
-        )
-        for capture in (False, True)
-    )
-    assert recorded_history == history
-    torch.testing.assert_close(recorded_weights, weights, rtol=0, atol=0)
+    processors = [Processor(CUDA, autocast, capture=capture) for capture in (False, True)]
+    histories, weights = trained(tmp_path, (plugin, settings, noise), processors)
+    assert histories[0] == histories[1]
+    torch.testing.assert_close(*weights, rtol=0, atol=0)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize(("plugin", "settings", "noise"), CASES)
+@needs_a_gpu
+@each_network
 def test_nothing_in_a_step_waits_for_the_gpu(plugin, settings, noise):
     """Not when its kernels are launched one by one, and not when they are replayed."""
-    recipe = recipe_of(
-        plugin, settings, noise, Processor(torch.device("cuda"), torch.bfloat16, capture=True)
-    )
+    recipe = recipe_of(plugin, settings, noise, Processor(CUDA, torch.bfloat16, capture=True))
     for step in range(EAGER_CALLS):  # the first ones set up libraries and the optimizer's state
         recipe.take(step)
     torch.cuda.set_sync_debug_mode("error")

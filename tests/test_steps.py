@@ -45,7 +45,7 @@ class Names(dict):
 
 def test_steps_make_what_whole_arrays_give(tmp_path, stored, monkeypatch):
     """Split, augment, corrupt and denoise against the plain way, to the bit."""
-    monkeypatch.setattr("results.denoising.BATCH", 2)
+    monkeypatch.setattr("results.denoising.PIXELS", 2 * 20 * 20)
     square = IMAGES[:, :, :20].copy()
     np.save(stored, square)
     ids = [f"{number:03d}" for number in range(7)]
@@ -99,21 +99,25 @@ def test_steps_make_what_whole_arrays_give(tmp_path, stored, monkeypatch):
         noisy = np.concatenate(noisy).astype(images.dtype)
         np.testing.assert_array_equal(np.load(paths["noisy"]), noisy)
 
-    filter_images.main(
-        job(
-            input={"noisy": paths["noisy"]},
-            output={"images": paths["out"], "cost": tmp_path / "cost.csv"},
-            params={"plugin": "median", "noise": NOISE, "settings": {"size": 3}, "inversion": True},
-            wildcards={"noise": "strong", "method": "median"},
-        )
-    )
     levels, means = clipped_mean(NOISE)
     means, first = np.unique(means, return_index=True)
     filtered = median.denoise(noisy, NOISE, {"size": 3})
-    np.testing.assert_array_equal(np.load(paths["out"]), np.interp(filtered, means, levels[first]))
-    (cost,) = read_table(tmp_path / "cost.csv")
-    assert cost["parameters"] == ""
-    assert float(cost["milliseconds"]) > 0
+    expected = np.interp(filtered, means, levels[first])
+    params = {"plugin": "median", "noise": NOISE, "settings": {"size": 3}, "inversion": True}
+    for threads in (1, 3):
+        work = job(
+            input={"noisy": paths["noisy"]},
+            output={"images": paths["out"], "cost": tmp_path / "cost.csv"},
+            params=params | {"code": {}},
+            wildcards={"noise": "strong", "method": "median"},
+        )
+        work.threads = threads
+        filter_images.main(work)
+        np.testing.assert_array_equal(np.load(paths["out"]), expected)
+        paths["out"].unlink()
+        (cost,) = read_table(tmp_path / "cost.csv")
+        assert cost["parameters"] == ""
+        assert float(cost["milliseconds"]) > 0
 
 
 def test_augmentation_is_the_published_one_in_its_order():

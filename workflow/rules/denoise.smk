@@ -89,6 +89,7 @@ rule filter_images:
         method=one_of(name for name in METHODS if not METHODS[name].recipe),
     conda:
         "../envs/workflow.yaml"
+    threads: 1 if IS_QUICK else 16
     resources:
         mem_mb=megabytes,
         runtime=minutes,

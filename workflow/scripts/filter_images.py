@@ -5,7 +5,7 @@ import json
 from functools import partial
 from pathlib import Path
 
-from engine.job import Snakemake, run
+from engine.job import Snakemake, check_code, run
 from results.denoising import denoise_test_images, write_cost
 
 
@@ -19,7 +19,8 @@ def main(snakemake: Snakemake) -> None:
     denoise = partial(plugin.denoise, noise=params.noise, settings=settings)
     noisy, images = snakemake.input.noisy, snakemake.output.images
     inverted = params.noise if params.inversion else None
-    milliseconds = denoise_test_images(denoise, noisy, images, inverted)
+    milliseconds = denoise_test_images(denoise, noisy, images, inverted, snakemake.threads)
+    check_code(params.code)  # which the processes of a pool have imported by themselves
     write_cost(snakemake.output.cost, wildcards.noise, wildcards.method, milliseconds, {})
 
 

@@ -5,18 +5,15 @@ Beer-Lambert turns the maps into exposure, and the film's characteristic curve t
 grey (bone is bright, air is dark).
 """
 
-import os
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
-from multiprocessing import get_context
+from functools import partial
 
 import numpy as np
 
 from engine.job import Snakemake, check_code, run
-from engine.locks import end_with
 from engine.messages import Progress
 from files.arrays import write_images
+from files.pools import each
 from files.tables import write_table
 from noise.seeds import generator
 from phantom.anatomy import add_head
@@ -47,18 +44,9 @@ def render(subject: int, size: int, seed: int) -> Array:
 def render_all(subjects: int, size: int, seed: int, threads: int) -> Iterator[Array]:
     """Yield the cephalograms (size, size) of subjects 1, 2, ..., in [0, 1]."""
     progress = Progress("phantom", subjects)
-    jobs = range(1, subjects + 1), [size] * subjects, [seed] * subjects
-    with ExitStack() as stack:
-        images = map(render, *jobs)
-        if threads > 1:
-            # Processes of a pool would outlive a job that ends at once, as it does after a kill.
-            pool = ProcessPoolExecutor(
-                threads, get_context("forkserver"), initializer=end_with, initargs=[os.getpid()]
-            )
-            images = stack.enter_context(pool).map(render, *jobs, chunksize=8)
-        for image in images:
-            yield image
-            progress.advance()
+    for image in each(partial(render, size=size, seed=seed), range(1, subjects + 1), threads):
+        yield image
+        progress.advance()
 
 
 def main(snakemake: Snakemake) -> None:

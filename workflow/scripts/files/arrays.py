@@ -43,11 +43,15 @@ class StoredImages:
 
     def batches(self, size: int) -> Iterator[np.ndarray]:
         """Yield arrays of shape (`size`, H, W) in order; the last may hold fewer images."""
-        with self._path.open("rb") as file:
-            file.seek(self._offset)
-            for start in range(0, len(self), size):
-                shape = (min(size, len(self) - start), *self.shape[1:])
-                yield np.fromfile(file, self.dtype, math.prod(shape)).reshape(shape)
+        for start in range(0, len(self), size):
+            yield self.read(start, size)
+
+    def read(self, start: int, size: int) -> np.ndarray:
+        """Return at most `size` images from the place `start` on."""
+        shape = (min(size, len(self) - start), *self.shape[1:])
+        values = math.prod(self.shape[1:])
+        offset = self._offset + start * values * self.dtype.itemsize
+        return np.fromfile(self._path, self.dtype, shape[0] * values, offset=offset).reshape(shape)
 
 
 def load_images(path: str | Path, mmap_mode: Literal["r"] | None = None) -> np.ndarray:

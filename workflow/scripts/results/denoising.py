@@ -1,45 +1,59 @@
 """Denoises the test images with a method, and notes what that costs."""
 
 import itertools
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from files.arrays import StoredImages, write_images
+from files.pools import each
 from files.tables import write_table
 from noise.models import Noise, clip_inversion
 
-BATCH = 128  # images that are denoised at a time
+PIXELS = 128 * 128**2  # that are denoised at a time
 TRAINING = ("parameters", "training_images", "training_seconds")  # costs of a trained method
 Denoise = Callable[[np.ndarray], np.ndarray]
 
 
-def denoise_test_images(denoise: Denoise, noisy: str, images: str, inverted: Noise | None) -> float:
+def denoised(denoise: Denoise, noisy: str, size: int, start: int) -> tuple[float, np.ndarray]:
+    """Return what a denoiser makes of `size` images, from the place `start` on, and the seconds."""
+    images = StoredImages(noisy).read(start, size)
+    started = time.perf_counter()
+    result = denoise(images)
+    return time.perf_counter() - started, result
+
+
+def denoise_test_images(
+    denoise: Denoise, noisy: str, images: str, inverted: Noise | None, processes: int = 1
+) -> float:
     """Write what a denoiser makes of noisy images, and return its time in milliseconds an image.
 
     Args:
-        denoise: Takes and returns images of shape (N, H, W).
+        denoise: Takes and returns images of shape (N, H, W), each by itself.
         noisy: `.npy` file of the noisy images, values in [0, 1].
         images: `.npy` file to write, float64 of the same shape.
         inverted: The noise setting whose clip-aware inversion is applied, if it is.
+        processes: That share the work.
     """
-    stored = StoredImages(noisy)
-    denoise(next(stored.batches(1)))  # what is only done once is not counted
+    shape = StoredImages(noisy).shape
+    size = max(1, PIXELS // math.prod(shape[1:]))
+    denoised(denoise, noisy, 1, 0)  # what is only done once is not counted
     seconds = []
 
-    def timed(batch: np.ndarray) -> np.ndarray:
-        started = time.perf_counter()
-        denoised = denoise(batch)
-        seconds.append(time.perf_counter() - started)
-        return denoised
+    def batches() -> Iterator[np.ndarray]:
+        work, starts = partial(denoised, denoise, noisy, size), range(0, shape[0], size)
+        for took, batch in each(work, starts, processes):
+            seconds.append(took)
+            yield batch
 
-    batches = map(timed, stored.batches(BATCH))
-    if inverted:
-        batches = map(clip_inversion(inverted), batches)
-    write_images(images, stored.shape, np.float64, itertools.chain.from_iterable(batches))
-    return 1000 * sum(seconds) / len(stored)
+    inverse = clip_inversion(inverted) if inverted else np.asarray
+    found = itertools.chain.from_iterable(map(inverse, batches()))
+    write_images(images, shape, np.float64, found)
+    return 1000 * sum(seconds) / shape[0]
 
 
 def write_cost(
