@@ -23,6 +23,7 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
+from run import machine
 from step import SCRIPTS
 
 sys.path.insert(0, str(SCRIPTS))
@@ -294,10 +295,28 @@ def page(jobs: list[Planned], gpus: list[int]) -> str:
     return f"{text}\n\n{pd.DataFrame(runs).to_markdown(index=False)}\n"
 
 
+def units(seconds: Mapping[str, float], methods: Mapping[str, Method]) -> str:
+    """Return what an image costs, as Markdown: seconds, or of networks operations."""
+    networks = [name for name, method in methods.items() if method.recipe]
+    lines = [
+        {
+            "an image": name,
+            "costs": f"{value / 1e9:,.0f} GFLOP" if name in networks else f"{value:.3f} s",
+        }
+        for name, value in seconds.items()
+    ]
+    return (
+        pd.DataFrame(lines).to_markdown(index=False, disable_numparse=True, stralign="right") + "\n"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--gpus", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--tflops", type=float, default=40, help="of a GPU, sustained; default: 40")
+    parser.add_argument(
+        "--output", type=Path, default=ROOT / "benchmarks/results/scaling.md", help="page to write"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     dataset = {"sources": ["films.zip"], "train": round(TRAIN * FILMS)}
@@ -312,12 +331,17 @@ def main() -> None:
         if method.recipe:
             suited = next(iter(method.settings))
             seconds[name] = operations(method, suited, config["noise"][suited])
-    print(json.dumps(seconds, indent=1), file=sys.stderr)
     jobs = planned(given)
     for job in jobs:
         cost(job, seconds, methods, 1e12 * arguments.tflops)
     link(jobs)
-    print(page(jobs, arguments.gpus))
+    text = page(jobs, arguments.gpus) + "\n" + units(seconds, methods)
+    found = machine()
+    about = (
+        f"{found['processor']}, {found['date']}, {arguments.tflops:g} TFLOP/s for a GPU (assumed)"
+    )
+    arguments.output.write_text(f"# Measured on one core of {about}\n\n{text}", encoding="utf-8")
+    print(text)
 
 
 if __name__ == "__main__":

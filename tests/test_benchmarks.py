@@ -25,6 +25,7 @@ import data
 import growth
 import overhead
 import rows
+import scaling
 import training.recipe
 import training_steps
 from step import run_step
@@ -169,3 +170,39 @@ def test_images_that_are_too_many_for_memory_train_the_same(tmp_path, monkeypatc
     assert history_read == history
     for weights, others in zip(held.kept().values(), read.kept().values(), strict=True):
         assert torch.equal(weights, others)
+
+
+def test_the_simulated_schedule_keeps_to_processors_gpus_and_order():
+    def run(gpus: int, *jobs: tuple[str, int, int, list[int], float]) -> tuple[float, list[str]]:
+        made = [
+            scaling.Planned(rule, None, None, None, gpu, threads, needs, seconds)
+            for rule, gpu, threads, needs, seconds in jobs
+        ]
+        scaling.link(made)
+        seconds, chain = scaling.schedule(made, gpus)
+        return seconds, [job.rule for job in chain]
+
+    first, half = scaling.CORES, scaling.CORES // 2
+    assert run(1, ("a", 1, 1, [], 5), ("b", 1, 1, [], 3)) == (8, ["a", "b"])
+    assert run(2, ("a", 1, 1, [], 5), ("b", 1, 1, [], 3)) == (5, ["a"])
+    assert run(1, ("a", 0, half, [], 5), ("b", 0, half + 1, [], 3)) == (8, ["a", "b"])
+    assert run(1, ("a", 0, half, [], 5), ("b", 0, half, [], 3)) == (5, ["a"])
+    assert run(1, ("a", 0, 1, [1], 5), ("b", 0, 1, [], 3)) == (8, ["b", "a"])
+    # The job on which the longest way depends comes first.
+    jobs = ("short", 0, first, [], 4), ("cause", 0, first, [], 1), ("long", 1, 0, [1], 9)
+    assert run(1, *jobs) == (10, ["cause", "long"])
+
+
+def test_what_many_films_take(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(scaling, "SIZE", 64)
+    monkeypatch.setattr(scaling, "FILMS", 10**9)
+    monkeypatch.setattr(sys, "argv", ["scaling.py", "--output", str(tmp_path / "page.md")])
+    scaling.main()
+    page = (tmp_path / "page.md").read_text()
+    assert page.startswith("# Measured on one core of ")
+    assert page.endswith(capsys.readouterr().out.strip() + "\n")
+    rows = {line.split("|")[1].strip(): line for line in page.splitlines() if line[0:1] == "|"}
+    assert "train_denoiser" not in rows  # its steps are fixed, and its images small
+    stored = [rows[rule].split("|")[6].strip() for rule in ("split_images", "augment_images")]
+    assert stored == ["32.8", "65.5"]  # TB: 8 bytes a pixel; five arrays of 4 bytes, of 80 %
+    assert {"1", "8", "64", "total_variation", "unet"} <= rows.keys()

@@ -127,6 +127,7 @@ def test_results_are_pasted():
         "README.md": 1,
         "docs/denoisers.md": 4,
         "docs/reproduction.md": 2,
+        "docs/scaling.md": 1,
         "docs/speed.md": 1,
     }
     (total,) = re.findall(r"^\| all .*\| +([\d,]+) \| +\|$", PAGES["docs/speed.md"], re.MULTILINE)
