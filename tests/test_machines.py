@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from conftest import ROOT, TWO_NOISES
 from engine import gpus, plan
@@ -130,7 +131,7 @@ with alone(Path({str(lock)!r}), "x"):
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
+def node(tmp_path, monkeypatch):
     """What a node reads: code in a folder of its own, and the configuration."""
     folder = tmp_path / "workflow/scripts"
     for path in ("score_images.py", "methods/median.py", "methods/wavelet.py", "files/a.py"):
@@ -171,13 +172,11 @@ def agree(*, main: bool, change=lambda config: None) -> None:
         ("rules/a.smk", "rule a:\n    shell: 'c'\n", "the code"),
     ],
 )
-def test_a_node_that_reads_other_code_is_told_from_one_that_does_not(
-    project, file, text, different
-):
+def test_a_node_that_reads_other_code_is_told_from_one_that_does_not(node, file, text, different):
     agree(main=True)
     check_plan()
     if file:
-        (project / file).write_text(text)
+        (node / file).write_text(text)
     agree(main=False)
     assert os.environ[plan.DIFFERENT] == different
     if different:
@@ -185,7 +184,7 @@ def test_a_node_that_reads_other_code_is_told_from_one_that_does_not(
             check_plan()
 
 
-def test_a_node_that_reads_other_settings_or_packages_does_not_run_the_job(project, monkeypatch):
+def test_a_node_that_reads_other_settings_or_packages_does_not_run_the_job(node, monkeypatch):
     agree(main=True)
     agree(main=False, change=lambda config: config.update(seed=7))
     with pytest.raises(InputError, match=r"^not as planned: the configuration"):
@@ -204,7 +203,7 @@ def test_a_node_that_reads_other_settings_or_packages_does_not_run_the_job(proje
         check_plan()
 
 
-def test_each_module_is_compared_with_its_own_plan(project):
+def test_each_module_is_compared_with_its_own_plan(node):
     agree(main=True)
     config = json.loads(json.dumps(checked(read_file(ROOT / "config.yaml"), {"seed": 7})))
     plan.agree(config, [], main=True)
@@ -219,3 +218,47 @@ def test_nodes_use_as_many_gpus_as_the_main_process_found():
     assert plan.planned_gpus(found=True, main=False) == 1  # nothing was handed on
     assert plan.planned_gpus(found=False, main=True) == 0
     assert plan.planned_gpus(found=True, main=False) == 0
+
+
+SUBMITTED = """
+import json, sys
+sys.path.insert(0, "workflow/tools")
+from why import plan
+
+def jobs(dag):
+    here = dag.workflow._localrules
+    for job in dag.needrun_jobs(exclude_finished=False):
+        if not job.rule.norun:
+            yield job.rule.name, job.rule.name in here, job.threads, dict(job.resources.items())
+
+print(json.dumps(plan(sys.argv[1:], lambda dag: list(jobs(dag))), default=str))
+"""
+
+
+def test_what_is_submitted_to_a_cluster_says_what_it_takes(project):
+    """No job asks for more processors than the smallest node has: it would wait for ever."""
+    tables = {"make_table", "compare_methods", "plot_compute", "plot_examples", "plot_training"}
+    arrays = {"split_images", "augment_images", "corrupt_images", "score_images"}
+    for size, here in ((16, arrays | tables), (512, tables)):
+        options = ["--workflow-profile", "profiles/slurm", "--config", f"image_size={size}"]
+        jobs = json.loads(project.run(sys.executable, "-c", SUBMITTED, *options).stdout)
+        assert {name for name, local, *_ in jobs if local} == here
+        submitted = {name for name, local, *_ in jobs if not local}
+        assert {"render_phantom", "train_denoiser", "filter_images", "apply_network"} <= submitted
+        for name, local, threads, resources in jobs:
+            if not local:
+                assert threads == 1
+                assert 2000 < resources["mem_mb"] < 10_000, name
+                assert 15 < resources["runtime"] <= 60, name
+
+
+def test_profiles_for_slurm_compare_as_the_default_one_does():
+    profiles = {
+        name: yaml.safe_load((ROOT / f"profiles/{name}/config.yaml").read_text())
+        for name in ("default", "slurm", "slurm-squeue")
+    }
+    reruns = {key: value for key, value in profiles["default"].items() if key != "resources"}
+    assert "rerun-triggers" in reruns
+    assert reruns.items() <= profiles["slurm"].items()
+    squeue = {"slurm-status-command": "squeue", "slurm-no-account": True}
+    assert profiles["slurm-squeue"] == profiles["slurm"] | squeue

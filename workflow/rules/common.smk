@@ -145,9 +145,12 @@ def megabytes(wildcards, attempt):
     return attempt * math.ceil(2000 + 0.005 * config["image_size"] ** 2)
 
 
-def minutes(wildcards, input, attempt):
-    """Return the time of a job: 15, and 3 s for each megabyte (8 images of 128 pixels)."""
-    return attempt * math.ceil(15 + 0.05 * input.size_mb)
+def minutes(a_megabyte=0, a_pixel=0):
+    """Return a function that gives the time of a job, of its input and of one image's pixels."""
+    size = config["image_size"] ** 2
+    return lambda wildcards, input, attempt: (
+        attempt * math.ceil(15 + a_megabyte * input.size_mb + a_pixel * size)
+    )
 
 
 def batch_pixels(wildcards):

@@ -57,7 +57,7 @@ rule tune_method:
         "../envs/workflow.yaml"
     resources:
         mem_mb=megabytes,
-        runtime=minutes,
+        runtime=minutes(a_pixel=3e-4),
     params:
         plugin=of_method(lambda method: method.plugin),
         settings=method_settings,
@@ -92,7 +92,7 @@ rule filter_images:
     threads: 1 if IS_QUICK else 16
     resources:
         mem_mb=megabytes,
-        runtime=minutes,
+        runtime=minutes(a_megabyte=0.05),
     params:
         plugin=of_method(lambda method: method.plugin),
         settings=method_settings,
@@ -122,7 +122,7 @@ rule apply_network:
     resources:
         gpu=GPUS,
         mem_mb=megabytes,
-        runtime=minutes,
+        runtime=minutes(a_megabyte=0.01),
     params:
         inversion=of_method(lambda method: method.inversion),
         noise=lookup(dpath="noise/{noise}", within=config),

@@ -51,7 +51,7 @@ rule resize_images:
     threads: 4
     resources:
         mem_mb=megabytes,
-        runtime=minutes,
+        runtime=minutes(a_megabyte=0.001),
     params:
         size=lambda wildcards: int(wildcards.size),
         code=source_digests("resize_images.py"),
@@ -74,7 +74,15 @@ rule render_phantom:
     threads: 4
     resources:
         mem_mb=megabytes,
-        runtime=minutes,
+        runtime=lambda wildcards, attempt: (
+            attempt
+            * math.ceil(
+                15
+                + 3e-7
+                * dataset_setting("subjects")(wildcards)
+                * int(wildcards.size) ** 2
+            )
+        ),
     params:
         subjects=dataset_setting("subjects"),
         seed=dataset_setting("seed"),
@@ -99,6 +107,9 @@ rule split_images:
     localrule: IS_QUICK
     conda:
         "../envs/workflow.yaml"
+    resources:
+        mem_mb=megabytes,
+        runtime=minutes(a_megabyte=0.001),
     params:
         train=dataset_setting("train"),
         code=source_digests("split_images.py"),

@@ -19,6 +19,9 @@ rule augment_images:
     localrule: IS_QUICK
     conda:
         "../envs/workflow.yaml"
+    resources:
+        mem_mb=megabytes,
+        runtime=minutes(a_megabyte=0.001),
     params:
         seed=config["seed"],
         code=source_digests("augment_images.py"),
@@ -43,6 +46,9 @@ rule corrupt_images:
     localrule: IS_QUICK
     conda:
         "../envs/workflow.yaml"
+    resources:
+        mem_mb=megabytes,
+        runtime=minutes(a_megabyte=0.001),
     params:
         noise=lookup(dpath="noise/{noise}", within=config),
         seed=config["seed"],

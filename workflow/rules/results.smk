@@ -24,6 +24,9 @@ rule score_images:
     localrule: IS_QUICK
     conda:
         "../envs/workflow.yaml"
+    resources:
+        mem_mb=megabytes,
+        runtime=minutes(a_megabyte=0.001),
     params:
         code=source_digests("score_images.py"),
         packages=package_versions("score_images.py"),
