@@ -248,8 +248,10 @@ def test_what_is_submitted_to_a_cluster_says_what_it_takes(project):
         for name, local, threads, resources in jobs:
             if not local:
                 assert threads == 1
-                assert 2000 < resources["mem_mb"] < 10_000, name
-                assert 15 < resources["runtime"] <= 60, name
+                limits = {"mem_mb": (2000, 10_000), "runtime": (15, 60)}
+                for what, (least, most) in limits.items():  # unknown before the input is there
+                    found = resources[what]
+                    assert found == "<TBD>" or least < found <= most, (name, what)
 
 
 def test_profiles_for_slurm_compare_as_the_default_one_does():
