@@ -109,6 +109,7 @@ def test_a_job_has_its_gpu_before_torch_looks_for_one():
 def test_the_second_training_says_who_has_the_first(tmp_path):
     lock = tmp_path / "new/unet.lock"
     code = f"""
+import time
 from pathlib import Path
 from engine.locks import alone
 with alone(Path({str(lock)!r}), "x"):
