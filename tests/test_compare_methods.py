@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 import yaml
 from matplotlib.text import Text
 
@@ -10,6 +11,7 @@ import compare_methods
 import plot_compute
 from compare_methods import cost_table, lost_table, ssim_notes, ssim_table, tuned_table
 from plot_compute import MARKED, compute_figure, group_of, summary
+from results.intervals import half_width
 from results.reading import COSTS, read_methods, read_published, read_scores, read_tuned
 from test_results import DASH, DOTS, figure_of, job_of, texts_of
 
@@ -65,7 +67,8 @@ def rows_of(text: pd.DataFrame) -> dict[str, list[str]]:
 
 def test_comparison_has_a_line_for_each_method_that_was_run():
     table = table_of()
-    assert list(table) == ["noise", "method", "label", "ssim", "psnr", *COSTS]
+    names = ["noise", "method", "label", "ssim", "ssim_half_width", "psnr"]
+    assert list(table) == [*names, *COSTS]
     pairs = table[["noise", "method"]].to_numpy().tolist()
     assert pairs == [[noise, method] for noise, means in SSIM.items() for method in means]
     line = table.set_index(["noise", "method"]).loc["pois", "unet"]
@@ -116,6 +119,23 @@ def test_published_rows_only_where_noise_and_size_fit(tmp_path):
         assert not text["Method"].str.contains("published").any()
         assert "somewhere" not in "".join(ssim_notes(noise, LABELS, CAVEATS, published))
     assert "somewhere" in "".join(ssim_notes(NOISE, LABELS, CAVEATS, PUBLISHED))
+
+
+def test_each_mean_says_how_sure_it_is():
+    rows = rows_of(compare_methods.sure_table(table_of(), NOISE, LABELS))
+    scores = np.array([0.02, -0.01, -0.01]) + 0.9  # of the U-Net
+    low, high = scipy.stats.t.interval(0.95, 2, scores.mean(), scipy.stats.sem(scores))
+    assert rows["U-Net"] == [f"0.9000 ± {(high - low) / 2:.4f}", "0.7000 ± 0.0430", DASH]
+    assert list(rows) == ["noisy", *LABELS.values()]
+    for values in ([0.5], [0.5, 0.5], [0.5, np.nan], [0.5, np.inf], []):
+        assert np.isnan(half_width(values))
+
+
+def test_intervals_cover_the_mean_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+    scores = rng.beta(30, 3, (4000, 20))  # skewed, below one, as similarities are
+    hits = [abs(some.mean() - 30 / 33) <= half_width(some) for some in scores]
+    assert 0.935 < np.mean(hits) < 0.965
 
 
 def test_notes_explain_bold_marks_and_the_published_poisson_noise():
@@ -195,11 +215,11 @@ def test_page_of_all_methods(tmp_path, monkeypatch, labels):
     assert text.startswith("# All methods: digital phantom (phantom)\n")
     headings = [line[3:] for line in text.splitlines() if line.startswith("## ")]
     others = ["Cost and what each method uses", "Lost without clean images", "Tuned settings"]
-    assert headings == ["SSIM", *(others if labels else [])]
+    assert headings == ["SSIM", "How sure the means are", *(others if labels else [])]
     warning = "The images are a digital phantom: this says nothing about patients."
     for part in ("over 3 test images", "*published auto", warning):
         assert part in text
-    assert text.count(" snapped † ") == (3 if labels else 0)  # SSIM, cost, tuned
+    assert text.count(" snapped † ") == (4 if labels else 0)  # SSIM, its intervals, cost, tuned
     assert text.count("- † snapped: ") == (1 if labels else 0)
     assert ("**0.9500**" in text) == bool(labels)
     assert ("<strong>0.9500</strong>" in (tmp_path / "out.html").read_text()) == bool(labels)

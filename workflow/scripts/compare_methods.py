@@ -7,6 +7,7 @@ import pandas as pd
 
 from engine.job import Snakemake, run
 from results import reading, wording
+from results.intervals import half_width
 from results.pages import html, markdown, write_texts
 from results.reading import COSTS, Noise, Published, published_rows, ssim_by_noise
 from results.wording import CLEAN, MARK, MISSING, MODEL, Texts, marked
@@ -22,9 +23,12 @@ def comparison(
     Takes what `read_scores` and `read_costs` return; see `ssim_table` for the other arguments.
 
     Returns:
-        Columns `noise`, `method`, `label`, mean `ssim`, mean `psnr` (dB) and `COSTS`.
+        Columns `noise`, `method`, `label`, mean `ssim`, `ssim_half_width` of the interval that
+        `half_width` gives over the images, mean `psnr` (dB) and `COSTS`.
     """
-    means = scores.groupby(["noise", "method"])[["ssim", "psnr"]].mean()
+    groups = scores.groupby(["noise", "method"])
+    means = groups[["ssim", "psnr"]].mean()
+    means.insert(1, "ssim_half_width", groups["ssim"].agg(half_width))
     labels = {"noisy": "noisy", **labels}
     order = [(name, method) for name in noise for method in labels if (name, method) in means.index]
     table = means.join(costs.set_index(["noise", "method"])).loc[order].reset_index()
@@ -72,6 +76,19 @@ def ssim_table(
     italic = italic.map(lambda value: MISSING if pd.isna(value) else f"*{decimals(value)}*")
     italic.insert(0, "Method", [f"*published {labels.get(m, m)}*" for m in italic.index])
     return pd.concat([rows[:1], italic.drop("noisy", errors="ignore"), rows[1:]])
+
+
+def sure_table(table: pd.DataFrame, noise: Iterable[str], labels: Texts) -> pd.DataFrame:
+    """Return the mean SSIM with its interval as text; see `ssim_table` for the arguments."""
+    names = ["noisy", *labels]
+    means = ssim_by_noise(table, names, noise).map(decimals)
+    widths = table.pivot(index="method", columns="noise", values="ssim_half_width")
+    widths = widths.reindex(index=names, columns=list(noise)).map(
+        lambda width: "" if pd.isna(width) else f" ± {width:.4f}"
+    )
+    rows = means + widths
+    rows.insert(0, "Method", ["noisy", *labels.values()])
+    return rows
 
 
 def lost_table(
@@ -167,6 +184,12 @@ def ssim_notes(
     return lines
 
 
+SURE_NOTES = [
+    "After ±: half of the 95 % confidence interval of the mean, by Student's t, over the test "
+    "images alone. A mean has none if there is one image, or if all scores are the same.",
+    "Another training or another draw of the noise would give other means, and is not in the "
+    "interval. So it gives no verdict between methods.",
+]
 COST_NOTES = [
     "Clean images, noise model: whether training, tuning or denoising needs them.",
     "Image passes and training seconds are those of one noise setting. The seconds are processor "
@@ -191,6 +214,7 @@ def main(snakemake: Snakemake) -> None:
     with_mark = marked(labels, caveats)
     parts = (
         ("SSIM", ssim_table(table, noise, labels, caveats, published), about),
+        ("How sure the means are", sure_table(table, noise, with_mark), SURE_NOTES),
         ("Cost and what each method uses", cost_table(table, with_mark, uses), COST_NOTES),
         ("Lost without clean images", lost_table(table, noise, labels, uses, caveats), LOST_NOTES),
         ("Tuned settings", tuned_table(tuned, noise, with_mark), TUNED_NOTES),
