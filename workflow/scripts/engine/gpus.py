@@ -27,7 +27,7 @@ def take_gpu(wanted: int, every: float = 1.0) -> None:
     Raises:
         RuntimeError: When torch is imported: it may have looked for GPUs already.
     """
-    if "torch" in sys.modules:
+    if sys.modules.get("torch"):
         raise RuntimeError("torch is imported before the job has its GPU")
     if not wanted:
         os.environ[VISIBLE] = ""
