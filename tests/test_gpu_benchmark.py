@@ -21,6 +21,7 @@ def test_trainings_on_a_machine_that_has_little(tmp_path):
     (tmp_path / "project").mkdir()
     project = Project(tmp_path / "project")
     project.edit_config(tiny)
+    project.edit_config(lambda c: c.update(noise={name: c["noise"][name] for name in TWO_NOISES}))
     for name in ("benchmarks", "tests"):
         ignored = shutil.ignore_patterns("__pycache__", "results")
         shutil.copytree(ROOT / name, project.folder / name, ignore=ignored)
@@ -52,10 +53,10 @@ def test_trainings_on_a_machine_that_has_little(tmp_path):
     assert list(scores) == ["noise", "method", "image", "ssim", "psnr", "training"]
     rows = costs[ROW].to_numpy().tolist()
     noises = scores["noise"].unique().tolist()
-    assert len(noises) == 7
+    assert noises == TWO_NOISES
     expected = [[n, m, t] for m in ("autoencoder", "noise2void") for t in (1, 2) for n in noises]
     assert rows == expected
-    assert scores.groupby(ROW).size().tolist() == [4] * 28
+    assert scores.groupby(ROW).size().tolist() == [4] * 8
     # The first training is the workflow's own, but for the single precision of the images.
     alone = read_scores([project.folder / "results/phantom-methods/scores.csv"])
     ours = scores.query(f"method == 'autoencoder' and noise == '{TWO_NOISES[0]}'")
@@ -69,7 +70,7 @@ def test_trainings_on_a_machine_that_has_little(tmp_path):
     text = measure("--parts", "trainings")
     assert text.count(" s at most") == 1
     assert f"noise2void, {noises[-1]}, training 2: " in text
-    assert len(read_scores([pack / "scores.csv"])) == 4 * 28
+    assert len(read_scores([pack / "scores.csv"])) == 4 * 8
 
     page = benchmark("tables")
     mean, spread = ours.groupby("training")["ssim"].mean().agg(["mean", "std"])

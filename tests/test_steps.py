@@ -173,7 +173,7 @@ HEAVY = {"matplotlib", "pandas", "scipy", "skimage", "torch"}
         ("resize_images", {"scipy", "skimage"}),
         ("render_phantom", {"scipy", "skimage"}),
         ("make_table", {"pandas"}),
-        ("compare_methods", {"pandas"}),
+        ("compare_methods", {"pandas", "scipy"}),
         ("plot_examples", {"matplotlib"}),
     ],
 )
