@@ -19,7 +19,7 @@ run: .venv/run ## the table and the figures on the digital phantom
 	@cat results/phantom/table.md 2>/dev/null || true # another data set may be configured
 
 test: .venv/test ## all tests; those of the real images need ISBI2015_IMAGES=FOLDER
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: .venv/test ## check the style of the code and the structure of the workflow
 	$(BIN)/ruff check .

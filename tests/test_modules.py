@@ -9,7 +9,7 @@ import yaml
 
 from conftest import TWO_NOISES, Project, own_images, tiny
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("modules")]
 
 CALLER = """
 configfile: "mine.yaml"

@@ -10,7 +10,7 @@ import pytest
 
 from conftest import ROOT, TWO_NOISES, environment_with, needed
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("report")]
 
 # Opens each result of each category, and leaves what is shown in the page.
 VISIT = """

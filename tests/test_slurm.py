@@ -15,7 +15,7 @@ import pytest
 from conftest import TWO_NOISES, Project, needed
 from test_faults import Run
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
 
 FOLDER = Path("/etc/slurm")  # its programs do not hand another place on to each other
 NODE = socket.gethostname()
