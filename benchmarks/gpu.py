@@ -131,7 +131,8 @@ class Trainings:
                 params, output = {"seed": self.plan["seed"]}, {"images": str(path)}
                 do("augment_images", input=inputs, output=output, params=params)
             else:
-                np.save(path, np.load(self.folder / "test.npy").astype(np.float64))
+                with replacing(path) as temporary:
+                    np.save(temporary, np.load(self.folder / "test.npy").astype(np.float64))
         return str(path)
 
     def steps(self, method: Job, noise: str) -> int:
@@ -169,12 +170,9 @@ class Trainings:
             params=common | {"inversion": method["inversion"]},
             wildcards=wildcards,
         )
-        self.score(files["npy"], files["scores"], wildcards)
+        inputs = {"clean": self.images("", "test"), "images": files["npy"], "split": self.split}
+        do("score_images", input=inputs, output={"scores": files["scores"]}, wildcards=wildcards)
         return files
-
-    def score(self, images: str, scores: str, wildcards: Job) -> None:
-        inputs = {"clean": self.images("", "test"), "images": images, "split": self.split}
-        do("score_images", input=inputs, output={"scores": scores}, wildcards=wildcards)
 
     def do_row(self, method: Job, noise: str, training: int) -> None:
         """Do a row, and add it to `scores.csv` and `costs.csv`."""

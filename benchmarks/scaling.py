@@ -5,6 +5,7 @@ single one. A GPU's speed is an assumption: see `--tflops`.
 """
 
 import argparse
+import functools
 import heapq
 import importlib
 import json
@@ -107,13 +108,14 @@ def middle(method: Method, noise: str) -> dict[str, Any]:
 def classical_costs(methods: Mapping[str, Method], noise: str, setting: Any) -> dict[str, float]:  # noqa: ANN401
     """Return the seconds an image of each classical method."""
     noisy = corrupt(render(1, SIZE, seed=1), setting, generator(1, "scaling"))[None]
-    costs: dict[str, float] = {}
-    for name, method in methods.items():
-        if method.recipe is None:
-            denoise = importlib.import_module(f"methods.{method.plugin}").denoise
-            settings = middle(method, noise)
-            costs[name] = timed(lambda d=denoise, s=settings: d(noisy, setting, s))
-    return costs
+
+    @functools.cache  # with and without the inversion it is the same filter
+    def seconds(plugin: str, settings: str) -> float:
+        denoise = importlib.import_module(f"methods.{plugin}").denoise
+        return timed(lambda: denoise(noisy, setting, json.loads(settings)))
+
+    classical = (method for method in methods.values() if method.recipe is None)
+    return {m.name: seconds(m.plugin, json.dumps(middle(m, noise))) for m in classical}
 
 
 def operations(method: Method, noise: str, setting: Any) -> float:  # noqa: ANN401

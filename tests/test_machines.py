@@ -1,6 +1,5 @@
 """Several GPUs and several machines: who has which GPU, who trains, and what was planned."""
 
-import importlib
 import json
 import os
 import subprocess
@@ -11,7 +10,7 @@ import pytest
 import yaml
 
 from conftest import ROOT, TWO_NOISES
-from engine import gpus, plan
+from engine import digests, gpus, plan
 from engine.configuration import checked, read_file
 from engine.job import check_plan
 from engine.locks import HELD, alone
@@ -143,7 +142,6 @@ def node(tmp_path, monkeypatch):
         (folder / f"distributions/{name}.py").write_text("")
     (tmp_path / "workflow/rules").mkdir()
     (tmp_path / "workflow/rules/a.smk").write_text("rule a:\n    shell: 'b'\n")
-    digests = importlib.import_module("engine.digests")
     for module in (digests, plan):
         monkeypatch.setattr(module, "SCRIPTS", folder)
     return tmp_path / "workflow"

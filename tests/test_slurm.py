@@ -49,9 +49,9 @@ NodeName={node} NodeAddr=127.0.0.1 CPUs=8 RealMemory=100000 Gres=gpu:2 State=UNK
 PartitionName=tests Nodes={node} Default=YES MaxTime=01:00:00 State=UP
 """
 DEVICES = "NodeName={node} Name=gpu File={folder}/gpu[0-1]\n"
-SLURM = ["--workflow-profile", "profiles/slurm-squeue", "--latency-wait", "5"]
+QUICK = ["--latency-wait", "5", "--slurm-init-seconds-before-status-checks", "2"]
+SLURM = ["--workflow-profile", "profiles/slurm-squeue", *QUICK]
 MODELS = [f"results/phantom/models/{noise}/autoencoder.pt" for noise in TWO_NOISES]
-SLURM += ["--slurm-init-seconds-before-status-checks", "2"]
 
 
 def slurm(*command: str) -> str:
@@ -77,7 +77,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         pytest.skip("only root may start a Slurm, and only where there is none")
     folder = tmp_path_factory.mktemp("slurm")
     FOLDER.mkdir(exist_ok=True)
-    files = {FOLDER / "slurm.conf": CONTROL, FOLDER / "gres.conf": DEVICES}
+    files = {file: CONTROL, FOLDER / "gres.conf": DEVICES}
     for path, text in files.items():
         path.write_text(text.format(node=NODE, folder=folder))
     for number in range(2):  # as /dev/null is
@@ -152,7 +152,7 @@ def test_what_a_job_on_a_node_says_reaches_the_terminal(prepared):
 def test_trainings_have_gpus_side_by_side_and_resume_when_they_are_cancelled(prepared):
     """With the default profile, whose limit of one GPU is that of this machine."""
     steps = ["--config", "methods={autoencoder: {training: {steps: 400}}}"]
-    slow = ["--executor", "slurm", "--jobs", "4", *SLURM[4:], "--latency-wait", "5"]
+    slow = ["--executor", "slurm", "--jobs", "4", *QUICK]
     slow += ["--slurm-status-command", "squeue", "--default-resources", "mem_mb=500"]
     targets = ["--", *MODELS]
     run = Run(prepared, *slow, "--set-resources", "train_denoiser:gpu=1", *steps, *targets)

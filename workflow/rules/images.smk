@@ -74,15 +74,7 @@ rule render_phantom:
     threads: 4
     resources:
         mem_mb=megabytes,
-        runtime=lambda wildcards, attempt: (
-            attempt
-            * math.ceil(
-                15
-                + 3e-7
-                * dataset_setting("subjects")(wildcards)
-                * int(wildcards.size) ** 2
-            )
-        ),
+        runtime=rendering_minutes,
     params:
         subjects=dataset_setting("subjects"),
         seed=dataset_setting("seed"),

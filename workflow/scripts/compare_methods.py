@@ -9,7 +9,7 @@ from engine.job import Snakemake, run
 from results import reading, wording
 from results.intervals import half_width
 from results.pages import html, markdown, write_texts
-from results.reading import COSTS, Noise, Published, published_rows, ssim_by_noise
+from results.reading import COSTS, Noise, Published, by_noise, published_rows
 from results.wording import CLEAN, MARK, MISSING, MODEL, Texts, marked
 
 Uses = Mapping[str, Sequence[str]]  # by method: `CLEAN`, `MODEL`, both or nothing
@@ -64,7 +64,7 @@ def ssim_table(
         caveats: The caveats by method.
         published: What was published; None if nothing fits.
     """
-    means = ssim_by_noise(table, ["noisy", *labels], noise)
+    means = by_noise(table, ["noisy", *labels], noise)
     rows = means.map(decimals)
     for name in noise:
         for method in best(means.loc[list(labels), name], caveats):
@@ -81,12 +81,9 @@ def ssim_table(
 def sure_table(table: pd.DataFrame, noise: Iterable[str], labels: Texts) -> pd.DataFrame:
     """Return the mean SSIM with its interval as text; see `ssim_table` for the arguments."""
     names = ["noisy", *labels]
-    means = ssim_by_noise(table, names, noise).map(decimals)
-    widths = table.pivot(index="method", columns="noise", values="ssim_half_width")
-    widths = widths.reindex(index=names, columns=list(noise)).map(
-        lambda width: "" if pd.isna(width) else f" ± {width:.4f}"
-    )
-    rows = means + widths
+    means = by_noise(table, names, noise).map(decimals)
+    widths = by_noise(table, names, noise, "ssim_half_width")
+    rows = means + widths.map(lambda width: "" if pd.isna(width) else f" ± {width:.4f}")
     rows.insert(0, "Method", ["noisy", *labels.values()])
     return rows
 
@@ -99,7 +96,7 @@ def lost_table(
     A row a method, a column a noise setting; see `ssim_table` for the arguments. Methods with a
     caveat are no yardstick.
     """
-    means = ssim_by_noise(table, list(labels), noise)
+    means = by_noise(table, list(labels), noise)
     with_clean = [name for name in labels if CLEAN in uses[name] and name not in caveats]
     without = [name for name in labels if CLEAN not in uses[name]]
     lost = (means.loc[with_clean].max() - means).loc[without].dropna(how="all")

@@ -15,7 +15,7 @@ from matplotlib.transforms import Bbox
 
 from engine.job import Snakemake, run
 from files.atomic import replacing
-from results.reading import read_methods, ssim_by_noise
+from results.reading import by_noise, read_methods
 from results.wording import CLEAN, MARK, PHANTOM_WARNING, caveats_in_words, images_of
 
 MARKED = f"with a caveat ({MARK})"
@@ -60,7 +60,7 @@ def summary(
         the sentences that say what was averaged and which methods are left out.
     """
     methods = table[table["method"] != "noisy"]
-    ssim = ssim_by_noise(methods, methods["method"].unique(), table["noise"].unique())
+    ssim = by_noise(methods, methods["method"].unique(), table["noise"].unique())
     share = ssim.notna().mean()
     common = ssim.columns[share > min(0.5, share.max() - 1e-9)] if len(ssim) else ssim.columns
     complete = ssim.index[ssim[common].notna().all(axis=1)]

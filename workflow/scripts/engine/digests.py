@@ -33,8 +33,7 @@ def digests_of(files: Iterable[str]) -> dict[str, str]:
     found = {}
     for name in sorted(files):
         path = SCRIPTS / name
-        code = _analysed(path.read_text(encoding="utf-8"))[0] if path.is_file() else ""
-        found[name] = code and hashlib.sha256(code.encode()).hexdigest()[:16]
+        found[name] = _analysed(path.read_text(encoding="utf-8"))[0] if path.is_file() else ""
     return found
 
 
@@ -72,7 +71,7 @@ def _imports(path: Path) -> list[str]:
 
 @functools.cache  # many scripts reach the same modules
 def _analysed(text: str) -> tuple[str, list[str]]:
-    """Return a file's normalised code, and the names of all that it may import."""
+    """Return a digest of a file's normalised code, and the names of all that it may import."""
     tree, imports = ast.parse(text), []
     for node in _running(tree):
         if isinstance(node, ast.Import):
@@ -80,7 +79,7 @@ def _analysed(text: str) -> tuple[str, list[str]]:
         elif isinstance(node, ast.ImportFrom):
             base = "." * node.level + (node.module + "." if node.module else "")
             imports += [base.rstrip(".") or base, *(base + alias.name for alias in node.names)]
-    return _normalised(tree), imports
+    return hashlib.sha256(_normalised(tree).encode()).hexdigest()[:16], imports
 
 
 def _running(node: ast.AST) -> Iterator[ast.AST]:

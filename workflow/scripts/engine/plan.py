@@ -7,7 +7,7 @@ read. So what was edited while jobs waited would be used, and recorded as what i
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from engine.digests import SCRIPTS, rules_digest, source_digests
 from engine.job import DIFFERENT
@@ -21,7 +21,7 @@ _PLANNED: list[str] = []
 _DIFFERENT: dict[str, None] = {}
 
 
-def agree(config: Config, methods: Iterable[Method], *, main: bool) -> None:
+def agree(config: Config, methods: Collection[Method], *, main: bool) -> None:
     """Hand a plan on to the jobs, or let a job fail on a machine that comes to another plan.
 
     Args:

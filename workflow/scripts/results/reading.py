@@ -59,9 +59,9 @@ def published_rows(noise: Mapping[str, Noise], published: Published) -> dict[str
     return {name: row for name in noise for row in published["rows"] if row["noise"] == noise[name]}
 
 
-def ssim_by_noise(
-    table: pd.DataFrame, methods: Iterable[str], noise: Iterable[str]
+def by_noise(
+    table: pd.DataFrame, methods: Iterable[str], noise: Iterable[str], value: str = "ssim"
 ) -> pd.DataFrame:
-    """Return the mean SSIM: a row a method, a column a noise setting; NaN where it was not run."""
-    means = table.pivot(index="method", columns="noise", values="ssim")
-    return means.reindex(index=list(methods), columns=list(noise))
+    """Return a value of a table: a row a method, a column a noise setting; NaN where not run."""
+    wide = table.pivot(index="method", columns="noise", values=value)
+    return wide.reindex(index=list(methods), columns=list(noise))
