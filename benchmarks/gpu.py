@@ -239,26 +239,23 @@ def run(arguments: argparse.Namespace) -> None:
 
     (folder / "machine.json").write_text(json.dumps(machine(), indent=1) + "\n", encoding="utf-8")
     trainings = Trainings(folder, arguments.device, arguments.share)
-    too_long = set()
+    given_up = set()
     for method, noise, training in trainings.rows(arguments.trainings):
+        if method["name"] in given_up:
+            continue
         name = f"{method['name']}, {noise}, training {training}"
-        if method["name"] in too_long:
-            continue
-        expected = trainings.expected(method, noise)
-        left = end - time.monotonic()
-        if expected > left:
-            print(
-                f"{name}: not begun, {expected:.0f} s would not fit into {left:.0f} s", flush=True
-            )
-            too_long.add(method["name"])
-            continue
         try:
-            trainings.do_row(method, noise, training)
-        except InputError as error:
-            print(f"{name}: {error}", flush=True)
-            too_long.add(method["name"])
-            continue
-        print(f"{name}: {trainings.seconds[method['name']]:.1f} s at most", flush=True)
+            expected = trainings.expected(method, noise)
+            left = end - time.monotonic()
+            if expected <= left:
+                trainings.do_row(method, noise, training)
+                print(f"{name}: {trainings.seconds[method['name']]:.1f} s at most", flush=True)
+                continue
+            fault = f"not begun, {expected:.0f} s would not fit into {left:.0f} s"
+        except InputError as error:  # no memory, or it diverges: the other methods may do
+            fault = str(error)
+        print(f"{name}: {fault}", flush=True)
+        given_up.add(method["name"])
     print(f"{folder / 'scores.csv'}: all that fitted into {arguments.minutes} minutes")
 
 
