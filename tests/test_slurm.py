@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
-from conftest import TWO_NOISES, Project, needed
+from conftest import SNAKEMAKE, TWO_NOISES, Project, needed
 from test_faults import Run
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
@@ -112,7 +112,7 @@ def test_a_cluster_makes_what_one_machine_makes(finished, tmp_path):
     (tmp_path / "project").mkdir()
     project = Project(tmp_path / "project")
     (project.folder / "config.yaml").write_text((finished.folder / "config.yaml").read_text())
-    done = project.run("snakemake", *SLURM)
+    done = project.run(*SNAKEMAKE, *SLURM)
     assert done.returncode == 0, done.stdout
     assert not project.planned()
     assert project.script("verify.py").returncode == 0
@@ -144,7 +144,7 @@ def test_a_configuration_that_is_edited_while_jobs_wait_is_not_used(prepared):
 
 def test_what_a_job_on_a_node_says_reaches_the_terminal(prepared):
     options = [*SLURM, "--retries", "0", "--config", "device=cuda"]
-    done = prepared.run("snakemake", *options, "--", MODELS[0])
+    done = prepared.run(*SNAKEMAKE, *options, "--", MODELS[0])
     assert done.returncode == 1
     assert "autoencoder: device: cuda, but torch finds no usable GPU" in done.stdout
 
@@ -166,7 +166,7 @@ def test_trainings_have_gpus_side_by_side_and_resume_when_they_are_cancelled(pre
 
     # Snakemake is killed, its jobs are alive on the node; so the next run must not train again.
     run.kill()
-    again = prepared.run("snakemake", *slow, *steps, *targets)
+    again = prepared.run(*SNAKEMAKE, *slow, *steps, *targets)
     assert again.returncode == 1
     for job in jobs:
         assert f"autoencoder.pt runs already: job {job} of Slurm, process " in again.stdout
@@ -175,7 +175,7 @@ def test_trainings_have_gpus_side_by_side_and_resume_when_they_are_cancelled(pre
         slurm("scontrol", "resume", job)
     slurm("scancel", *jobs)
     reached(lambda: not slurm("squeue", "-h"))
-    done = prepared.run("snakemake", *slow, *steps, *targets)
+    done = prepared.run(*SNAKEMAKE, *slow, *steps, *targets)
     assert done.returncode == 0, done.stdout
     for noise in TWO_NOISES:
         log = prepared.folder / f"results/phantom/logs/train_denoiser/{noise}/autoencoder.log"
