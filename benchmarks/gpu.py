@@ -110,15 +110,18 @@ class Trainings:
                     if (noise, method["name"], training) not in done:
                         yield method, noise, training
 
-    def images(self, noise: str, part: str) -> str:
+    def images(self, noise: str, part: str, draw: str = "") -> str:
         """Return the file of an array: clean ones are those of the noise setting ''."""
-        path = self.arrays / noise / f"{part}.npy"
+        path = self.arrays / f"{noise}{draw}" / f"{part}.npy"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             if noise:
                 params = {"seed": self.plan["seed"], "noise": self.plan["noise"][noise]}
                 inputs = {"split": self.split, "images": self.images("", part)}
-                wildcards, output = {"noise": noise, "part": part}, {"images": str(path)}
+                wildcards, output = (
+                    {"noise": noise, "part": part, "draw": draw},
+                    {"images": str(path)},
+                )
                 do(
                     "corrupt_images",
                     input=inputs,
@@ -140,26 +143,28 @@ class Trainings:
 
     def train(self, method: Job, noise: str, training: int, steps: int) -> dict[str, str]:
         """Train, denoise and score; return the files of the scores and the costs."""
+        number = f"/{training}" if training > 1 else ""
         settings = dict(method["settings"][noise])
         settings["training"] = settings["training"] | {"steps": steps}
-        model = self.arrays / "models" / noise / f"{method['name']}.pt"
+        model = self.arrays / "results/gpu/models" / noise / f"{method['name']}.pt"
         files = {k: str(model.with_suffix(f".{k}")) for k in ("history", "scores", "costs", "npy")}
         inputs = {"clean": str(self.folder / "train.npy")}
         if method["pairs"]:
-            inputs = {"clean": self.images("", "train"), "noisy": self.images(noise, "train")}
-        shutil.rmtree(self.arrays / "checkpoints", ignore_errors=True)
+            inputs = {
+                "clean": self.images("", "train"),
+                "noisy": self.images(noise, "train", number),
+            }
+        shutil.rmtree(self.arrays / "results/gpu/checkpoints", ignore_errors=True)
         common = {"noise": self.plan["noise"][noise], "device": self.device}
-        wildcards = {"noise": noise, "method": method["name"]}
+        wildcards = {"noise": noise, "method": method["name"], "training": number}
         model.parent.mkdir(parents=True, exist_ok=True)
         do(
             "train_denoiser",
             input=inputs,
             output={"model": str(model), "history": files["history"]},
-            params={
-                **{"plugin": method["plugin"], "settings": settings, "code": {}},
-                # Of the others, all but the images, their noise and the split.
-                **common | {"seed": self.plan["seed"] + training - 1},
-            },
+            params=common
+            | {"plugin": method["plugin"], "settings": settings, "code": {}}
+            | {"seed": self.plan["seed"]},
             wildcards=wildcards,
         )
         noisy = self.images(noise, "test")

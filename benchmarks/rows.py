@@ -44,9 +44,9 @@ def rows(steps: int, device: str, threads: int, count: int = IMAGES) -> list[Res
         files = {part: str(folder / f"{part}.npy") for part in ("clean", "noisy")}
         for array, path in zip(images(count), files.values(), strict=True):
             np.save(path, array)
-        (folder / "models/row").mkdir(parents=True)
+        (folder / "results/row/models/row").mkdir(parents=True)
         outputs = {"history": str(folder / "history.csv")}
-        outputs["model"] = str(folder / "models/row/model.pt")
+        outputs["model"] = str(folder / "results/row/models/row/model.pt")
         for noise, model in CONFIG["noise"].items():
             settings = {"tail": entry["tail"]} | entry["overrides"].get(noise, {})
             done = run_step(

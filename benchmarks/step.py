@@ -24,7 +24,9 @@ class Names(dict):
 
 
 def job_of(parts: dict[str, Any]) -> SimpleNamespace:
-    """Return what Snakemake would hand to a script that runs with one thread."""
+    """Return what Snakemake would hand to a script that runs with one thread, for replicate 1."""
+    first = {"training": "", "draw": ""}
+    parts = parts | {"wildcards": first | parts.get("wildcards", {})}
     named = {key: Names(part) if isinstance(part, dict) else part for key, part in parts.items()}
     return SimpleNamespace(**{"threads": 1} | named)
 

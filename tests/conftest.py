@@ -32,7 +32,7 @@ from why import plan, planned
 
 def shown(dag):
     for job in chain(*planned(dag)):
-        values = map(job.wildcards_dict.get, ["noise", "method", "part"])
+        values = map(job.wildcards_dict.get, ["noise", "draw", "method", "training", "part"])
         yield [job.rule.name, *filter(None, values)]
 
 print(json.dumps(plan(sys.argv[1:], lambda dag: list(shown(dag)))))
@@ -154,7 +154,7 @@ class Project:
         return done.stdout
 
     def planned(self, *arguments: str, **environment: str) -> set[tuple[str, ...]]:
-        """Return the planned jobs: rule, and the values of `noise`, `method`, `part`, if any."""
+        """Return the planned jobs: rule, and the values of the wildcards that tell jobs apart."""
         done = self.run(sys.executable, "-c", PLANNED, *arguments, **environment)
         assert done.returncode == 0, done.stdout
         return set(map(tuple, json.loads(done.stdout)))

@@ -35,7 +35,8 @@ def stored(tmp_path):
 
 def job(**parts):
     """Return what a script's `main` gets: parts are dictionaries, as in Snakemake."""
-    parts = {"wildcards": {}, "params": {}, **parts}
+    first = {"training": "", "draw": ""}
+    parts = {"params": {}, **parts, "wildcards": first | parts.get("wildcards", {})}
     return SimpleNamespace(threads=1, **{name: Names(values) for name, values in parts.items()})
 
 

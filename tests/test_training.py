@@ -253,9 +253,9 @@ def job(tmp_path, monkeypatch):
     return SimpleNamespace(
         input={"clean": tmp_path / "clean.npy"},
         output=SimpleNamespace(
-            model=tmp_path / "models/some/small.pt", history=tmp_path / "history.csv"
+            model=tmp_path / "results/run/models/some/small.pt", history=tmp_path / "history.csv"
         ),
-        wildcards=SimpleNamespace(noise="some", method="small"),
+        wildcards=SimpleNamespace(noise="some", method="small", training=""),
         params=SimpleNamespace(
             **{"plugin": "unet", "seed": 7, "device": "cpu", "code": "some digest"},
             settings={"widths": [4], "blocks": 1, "training": training},

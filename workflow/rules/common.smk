@@ -91,21 +91,55 @@ wildcard_constraints:
     noise=one_of(config["noise"]),
     method=one_of([*METHODS, "noisy"]),
     part="train|test",
+    # Of a training and of a draw of the noise: nothing for the first, `/2` for the second.
+    training=r"|/\d+",
+    draw=r"|/\d+",
 
 
-def each(pattern, methods, noises=NOISES):
-    """Return the files of the methods for each noise setting that they are for."""
+def replicates(count):
+    """Return the part of the path of each replicate, see the wildcards above."""
+    return ["", *(f"/{number}" for number in range(2, count + 1))]
+
+
+TRAININGS = replicates(config["replicates"]["training"])
+DRAWS = replicates(config["replicates"]["noise"])
+
+
+def each(pattern, methods, noises=NOISES, trainings=[""], draws=[""]):
+    """Return the files of the methods for each noise setting that they are for.
+
+    By default those of the first training and of the first draw of the noise.
+    """
     return [
         path
         for noise in noises
         for method in methods
         if method == "noisy" or noise in METHODS[method].settings
-        for path in expand(pattern, run=config["run"], noise=noise, method=method)
+        for path in expand(
+            pattern,
+            run=config["run"],
+            noise=noise,
+            method=method,
+            training=trainings if method in TRAINED else "",
+            draw=draws,
+        )
     ]
 
 
-MODELS = each("results/{run}/models/{noise}/{method}.pt", TRAINED)
-HISTORIES = each("results/{run}/training/{noise}/{method}.csv", TRAINED)
+def each_score(methods):
+    """Return the files of scores of all replicates."""
+    return each(SCORES, methods, trainings=TRAININGS, draws=DRAWS)
+
+
+SCORES = "results/{run}/scores/{noise}{draw}/{method}{training}.csv"
+MODELS = each(
+    "results/{run}/models/{noise}/{method}{training}.pt", TRAINED, trainings=TRAININGS
+)
+HISTORIES = each(
+    "results/{run}/training/{noise}/{method}{training}.csv",
+    TRAINED,
+    trainings=TRAININGS,
+)
 
 
 def dataset_setting(key, default=None):

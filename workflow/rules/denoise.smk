@@ -16,15 +16,15 @@ rule train_denoiser:
         ),
         noisy=branch(
             of_method(lambda method: method.pairs),
-            then="results/{run}/noisy/{noise}/train.npy",
+            then="results/{run}/noisy/{noise}{training}/train.npy",
         ),
     output:
-        model="results/{run}/models/{noise}/{method}.pt",
-        history="results/{run}/training/{noise}/{method}.csv",
+        model="results/{run}/models/{noise}/{method}{training}.pt",
+        history="results/{run}/training/{noise}/{method}{training}.csv",
     log:
-        "results/{run}/logs/train_denoiser/{noise}/{method}.log",
+        "results/{run}/logs/train_denoiser/{noise}/{method}{training}.log",
     benchmark:
-        "results/{run}/benchmarks/train_denoiser/{noise}/{method}.tsv"
+        "results/{run}/benchmarks/train_denoiser/{noise}/{method}{training}.tsv"
     conda:
         "../envs/workflow.yaml"
     threads: lambda wildcards: method_settings(wildcards)["training"]["threads"]
@@ -73,18 +73,18 @@ rule tune_method:
 
 rule filter_images:
     input:
-        noisy="results/{run}/noisy/{noise}/test.npy",
+        noisy="results/{run}/noisy/{noise}{draw}/test.npy",
         tuning=branch(
             of_method(lambda method: bool(method.grid)),
             then="results/{run}/tuning/{noise}/{method}.json",
         ),
     output:
-        images="results/{run}/denoised/{noise}/{method}.npy",
-        cost="results/{run}/costs/{noise}/{method}.csv",
+        images="results/{run}/denoised/{noise}{draw}/{method}.npy",
+        cost="results/{run}/costs/{noise}{draw}/{method}.csv",
     log:
-        "results/{run}/logs/filter_images/{noise}/{method}.log",
+        "results/{run}/logs/filter_images/{noise}{draw}/{method}.log",
     benchmark:
-        "results/{run}/benchmarks/filter_images/{noise}/{method}.tsv"
+        "results/{run}/benchmarks/filter_images/{noise}{draw}/{method}.tsv"
     wildcard_constraints:
         method=one_of(name for name in METHODS if not METHODS[name].recipe),
     conda:
@@ -106,15 +106,15 @@ rule filter_images:
 
 rule apply_network:
     input:
-        noisy="results/{run}/noisy/{noise}/test.npy",
-        model="results/{run}/models/{noise}/{method}.pt",
+        noisy="results/{run}/noisy/{noise}{draw}/test.npy",
+        model="results/{run}/models/{noise}/{method}{training}.pt",
     output:
-        images="results/{run}/denoised/{noise}/{method}.npy",
-        cost="results/{run}/costs/{noise}/{method}.csv",
+        images="results/{run}/denoised/{noise}{draw}/{method}{training}.npy",
+        cost="results/{run}/costs/{noise}{draw}/{method}{training}.csv",
     log:
-        "results/{run}/logs/apply_network/{noise}/{method}.log",
+        "results/{run}/logs/apply_network/{noise}{draw}/{method}{training}.log",
     benchmark:
-        "results/{run}/benchmarks/apply_network/{noise}/{method}.tsv"
+        "results/{run}/benchmarks/apply_network/{noise}{draw}/{method}{training}.tsv"
     wildcard_constraints:
         method=one_of(name for name in METHODS if METHODS[name].recipe),
     conda:

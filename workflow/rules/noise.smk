@@ -2,7 +2,7 @@
 
 REQUIRED INPUTS: the split data set.
 OUTPUTS: results/{run}/clean/train.npy, five arrays an image; results/{run}/noisy/{noise}/train.npy
-and test.npy, the noise drawn once for each.
+and test.npy, the noise drawn once for each; in {noise}/2/ and so on drawn again, for replicates.
 """
 
 
@@ -38,11 +38,11 @@ rule corrupt_images:
         ),
         split=prepared("split.csv"),
     output:
-        images="results/{run}/noisy/{noise}/{part}.npy",
+        images="results/{run}/noisy/{noise}{draw}/{part}.npy",
     log:
-        "results/{run}/logs/corrupt_images/{noise}/{part}.log",
+        "results/{run}/logs/corrupt_images/{noise}{draw}/{part}.log",
     benchmark:
-        "results/{run}/benchmarks/corrupt_images/{noise}/{part}.tsv"
+        "results/{run}/benchmarks/corrupt_images/{noise}{draw}/{part}.tsv"
     localrule: IS_QUICK
     conda:
         "../envs/workflow.yaml"

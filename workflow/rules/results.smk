@@ -12,15 +12,15 @@ rule score_images:
         split=prepared("split.csv"),
         images=branch(
             lambda wildcards: wildcards.method == "noisy",
-            then="results/{run}/noisy/{noise}/test.npy",
-            otherwise="results/{run}/denoised/{noise}/{method}.npy",
+            then="results/{run}/noisy/{noise}{draw}/test.npy",
+            otherwise="results/{run}/denoised/{noise}{draw}/{method}{training}.npy",
         ),
     output:
-        scores="results/{run}/scores/{noise}/{method}.csv",
+        scores=SCORES,
     log:
-        "results/{run}/logs/score_images/{noise}/{method}.log",
+        "results/{run}/logs/score_images/{noise}{draw}/{method}{training}.log",
     benchmark:
-        "results/{run}/benchmarks/score_images/{noise}/{method}.tsv"
+        "results/{run}/benchmarks/score_images/{noise}{draw}/{method}{training}.tsv"
     localrule: IS_QUICK
     conda:
         "../envs/workflow.yaml"
@@ -37,7 +37,7 @@ rule score_images:
 rule make_table:
     input:
         published=PUBLISHED,
-        scores=each("results/{run}/scores/{noise}/{method}.csv", ["noisy", *IN_TABLE]),
+        scores=each_score(["noisy", *IN_TABLE]),
     output:
         csv="results/{run}/table.csv",
         md="results/{run}/table.md",
@@ -77,10 +77,7 @@ rule make_table:
 rule compare_methods:
     input:
         published=PUBLISHED,
-        scores=each(
-            "results/{run}/scores/{noise}/{method}.csv",
-            ["noisy", *SELECTED],
-        ),
+        scores=each_score(["noisy", *SELECTED]),
         costs=each("results/{run}/costs/{noise}/{method}.csv", SELECTED),
         tuning=each("results/{run}/tuning/{noise}/{method}.json", TUNED),
     output:
@@ -150,11 +147,7 @@ rule plot_examples:
             CANDIDATES,
             [wildcards.noise],
         ),
-        scores=lambda wildcards: each(
-            "results/{run}/scores/{noise}/{method}.csv",
-            ["noisy", *CANDIDATES],
-            [wildcards.noise],
-        ),
+        scores=lambda wildcards: each(SCORES, ["noisy", *CANDIDATES], [wildcards.noise]),
     output:
         figure=report(
             "results/{run}/figures/{noise}.png",

@@ -8,7 +8,7 @@ from engine.job import Snakemake, run
 from files.arrays import StoredImages, write_images
 from files.tables import ids_of
 from noise.models import Noise, corrupt
-from noise.seeds import generator
+from noise.seeds import generator, replicate
 
 
 def corrupted(
@@ -32,7 +32,8 @@ def main(snakemake: Snakemake) -> None:
     wildcards, params = snakemake.wildcards, snakemake.params
     images = StoredImages(snakemake.input.images)
     ids = ids_of(wildcards.part, snakemake.input.split)
-    noisy = corrupted(images, ids, params.noise, params.seed, wildcards.noise, wildcards.part)
+    purpose = wildcards.noise, wildcards.part, *replicate(wildcards.draw)
+    noisy = corrupted(images, ids, params.noise, params.seed, *purpose)
     write_images(snakemake.output.images, images.shape, images.dtype, noisy)
 
 

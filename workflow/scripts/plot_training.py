@@ -34,9 +34,11 @@ def training_figure(histories: dict[str, dict[str, pd.DataFrame]]) -> Figure:
 
 def main(snakemake: Snakemake) -> None:
     histories: dict[str, dict[str, pd.DataFrame]] = {}
+    folder = Path(snakemake.output.figure).parents[1] / "training"
     for path in map(Path, snakemake.input.histories):
-        label = snakemake.params.labels[path.stem]
-        histories.setdefault(label, {})[path.parent.name] = pd.read_csv(path)
+        noise, method, *again = path.relative_to(folder).with_suffix("").parts
+        if not again:
+            histories.setdefault(snakemake.params.labels[method], {})[noise] = pd.read_csv(path)
     with replacing(snakemake.output.figure) as path:
         training_figure(histories).savefig(path, dpi=110)
 

@@ -3,6 +3,7 @@
 from engine.job import Snakemake, run
 from files.arrays import StoredImages
 from files.tables import ids_of, write_table
+from noise.seeds import replicate_number
 from results.scores import scores
 
 
@@ -10,8 +11,9 @@ def main(snakemake: Snakemake) -> None:
     inputs, wildcards = snakemake.input, snakemake.wildcards
     found = scores(StoredImages(inputs.clean), StoredImages(inputs.images))
     job = {"noise": wildcards.noise, "method": wildcards.method}
+    drawn = {name: replicate_number(wildcards[name]) for name in ("training", "draw")}
     rows = zip(ids_of("test", inputs.split), found["ssim"], found["psnr"], strict=True)
-    lines = (job | {"image": name, "ssim": ssim, "psnr": psnr} for name, ssim, psnr in rows)
+    lines = (job | {"image": name, "ssim": ssim, "psnr": psnr} | drawn for name, ssim, psnr in rows)
     write_table(snakemake.output.scores, lines)
 
 

@@ -15,7 +15,7 @@ from engine.messages import log
 from files.arrays import load_images
 from files.atomic import checkpoint_of, lock_of
 from files.tables import write_table
-from noise.seeds import digest, generator
+from noise.seeds import digest, generator, replicate
 
 if TYPE_CHECKING:
     from training.recipe import Recipe
@@ -41,8 +41,8 @@ def train_network(snakemake: Snakemake, checkpoint: Path) -> None:
     from training.loop import train
     from training.processor import chosen_processor, keep_freed_memory
 
-    params = snakemake.params
-    purpose = snakemake.wildcards.noise, snakemake.wildcards.method
+    params, wildcards = snakemake.params, snakemake.wildcards
+    purpose = wildcards.noise, wildcards.method, *replicate(wildcards.training)
     name = "/".join(purpose)
     settings = dict(params.settings)
     training = settings.pop("training")

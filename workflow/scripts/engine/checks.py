@@ -263,6 +263,9 @@ def problems_together(config: Config) -> Iterator[str]:
         for place, settings in given.items():
             for key in entry.get("tune", {}).keys() & settings.keys():
                 yield f"{place}.{key}: is also in tune; give one of the two"
+    if max(config["replicates"].values()) > 1:
+        for name in filter(str.isdigit, methods):
+            yield f"methods.{name}: replicates have numbers in this place; give it another name"
     selected = config["select"]["methods"]
     labels = [*COLUMNS, *(methods[name].get("label", name) for name in selected)]
     for name in selected:

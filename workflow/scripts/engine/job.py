@@ -51,7 +51,7 @@ def run(main: Callable[[Snakemake], None]) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     handlers += [logging.FileHandler(path, mode="w") for path in snakemake.log]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=handlers)
-    name = " ".join([snakemake.rule, *map(str, snakemake.wildcards)])
+    name = " ".join([snakemake.rule, *filter(None, map(str, snakemake.wildcards))])
     started = time.monotonic()
     try:
         check_plan()

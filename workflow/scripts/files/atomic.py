@@ -31,9 +31,10 @@ def file_digest(path: str | Path) -> str:
 
 
 def checkpoint_of(model: str | Path) -> Path:
-    """Return where a training keeps its progress: as `RUN/models/...`, in `RUN/checkpoints/...`."""
-    run, models = Path(model).parents[2], Path(model).parents[1]
-    return run / "checkpoints" / Path(model).relative_to(models)
+    """Return where a training keeps its progress: as `results/RUN/models/...`, in `checkpoints`."""
+    parts = list(Path(model).parts)
+    parts[parts.index("results") + 2] = "checkpoints"
+    return Path(*parts)
 
 
 def copies(path: str | Path) -> list[Path]:

@@ -14,6 +14,19 @@ def digest(seed: int, *purpose: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 
+def replicate(part: str) -> tuple[str, ...]:
+    """Return what a replicate adds to a purpose, by its part of a path: `/2` of the second.
+
+    The first has no such part and adds nothing.
+    """
+    return (f"replicate {replicate_number(part)}",) if part else ()
+
+
+def replicate_number(part: str) -> int:
+    """Return the number of a replicate by its part of a path."""
+    return int(part.removeprefix("/") or 1)
+
+
 def generator(seed: int, *purpose: str | int) -> np.random.Generator:
     """Return NumPy's generator for one purpose; see `digest` for the arguments."""
     return np.random.default_rng(digest(seed, *purpose))

@@ -10,14 +10,19 @@ import yaml
 
 Noise = Mapping[str, Any]  # a noise setting, as in the configuration
 Published = Mapping[str, Any]  # as in `resources/published.yaml`
+REPLICATE = ["training", "draw"]
 COSTS = ["parameters", "training_images", "training_seconds", "milliseconds"]
 
 
 def read_scores(paths: Iterable[str]) -> pd.DataFrame:
-    """Return the lines of all score files: `noise`, `method`, `image`, `ssim`, `psnr` (dB)."""
+    """Return the lines of all score files: `noise`, `method`, `image`, `ssim`, `psnr` (dB).
+
+    Where there are replicates, also the number of the `training` and of the `draw` of the noise.
+    """
     text = {"noise": str, "method": str, "image": str}
     frames = [pd.read_csv(path, dtype=text, keep_default_na=False) for path in paths]
-    return pd.concat(frames, ignore_index=True)
+    scores = pd.concat(frames, ignore_index=True)
+    return scores if (scores[REPLICATE] > 1).any(axis=None) else scores.drop(columns=REPLICATE)
 
 
 def read_costs(paths: Iterable[str]) -> pd.DataFrame:

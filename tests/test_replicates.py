@@ -1,0 +1,84 @@
+"""Replicates: a network trained several times, the noise of the test images drawn several times."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from conftest import TWO_NOISES, Project
+from engine.configuration import checked, read_file
+from engine.plugins import ConfigurationError
+from test_reruns import COMPARED, CURVES, TABLE, jobs
+
+pytestmark = pytest.mark.slow
+
+TRAINED, SCORED = ["autoencoder", "unet"], ["autoencoder", "median", "unet", "noisy"]
+TWICE = ["--config", "replicates={training: 2, noise: 2}"]
+COLLECTED = COMPARED | TABLE
+
+
+@pytest.fixture(scope="module")
+def twice(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The finished run with another training and another draw. Not to be changed."""
+    project = finished.copied(tmp_path_factory.mktemp("replicates") / "twice")
+    project.succeed(*TWICE)
+    return project
+
+
+def test_a_higher_number_runs_the_new_ones_alone(finished: Project):
+    again = jobs("train_denoiser", TWO_NOISES, TRAINED, ["/2"])
+    again |= jobs("apply_network", TWO_NOISES, TRAINED, ["/2"])
+    again |= jobs("score_images", TWO_NOISES, TRAINED, ["/2"])
+    noisy = jobs("corrupt_images", TWO_NOISES, ["/2"], ["train"])  # for the published pairs
+    planned = finished.planned("--config", "replicates={training: 2}")
+    assert planned == again | noisy | COLLECTED | CURVES
+
+    again = jobs("corrupt_images", TWO_NOISES, ["/2"], ["test"])
+    again |= jobs("filter_images", TWO_NOISES, ["/2"], ["median"])
+    again |= jobs("apply_network", TWO_NOISES, ["/2"], TRAINED)
+    again |= jobs("score_images", TWO_NOISES, ["/2"], SCORED)
+    assert finished.planned("--config", "replicates={noise: 2}") == again | COLLECTED
+
+
+def test_each_replicate_is_another_one_and_the_first_is_that_of_a_plain_run(
+    finished: Project, twice: Project
+):
+    ours, plain = twice.folder / "results/phantom", finished.folder / "results/phantom"
+    for path in plain.glob("*/*/*.*"):
+        if path.parts[-3] in ("models", "noisy", "denoised", "scores", "training"):
+            assert (ours / path.relative_to(plain)).read_bytes() == path.read_bytes()
+    for noise in TWO_NOISES:
+        for part in ("train", "test"):
+            first, second = (ours / f"noisy/{noise}/{n}{part}.npy" for n in ("", "2/"))
+            assert not np.array_equal(np.load(first), np.load(second))
+    scores = pd.read_csv(ours / "scores.csv")
+    first = scores[(scores["training"] == 1) & (scores["draw"] == 1)]
+    columns = ["noise", "method", "image", "ssim", "psnr"]
+    pd.testing.assert_frame_equal(
+        first[columns].reset_index(drop=True), pd.read_csv(plain / "scores.csv")
+    )
+    # Four images, two draws, two trainings of what is trained; all scores differ.
+    counts = scores.groupby(["noise", "method"])["ssim"].agg(["count", "nunique"])
+    for (_, method), (count, different) in counts.iterrows():
+        assert count == different == (16 if method in TRAINED else 8)
+
+
+def test_a_run_without_replicates_has_the_same_tables_again(finished: Project, twice: Project):
+    assert twice.planned() == COLLECTED | CURVES
+    assert twice.script("verify.py").returncode == 0
+    header = (finished.folder / "results/phantom/scores.csv").read_text().splitlines()[0]
+    assert header == "noise,method,image,ssim,psnr"
+
+
+def test_a_replicate_does_not_depend_on_the_others(finished: Project, twice: Project, tmp_path):
+    alone = finished.copied(tmp_path / "alone")
+    name = f"results/phantom/scores/{TWO_NOISES[0]}/2/autoencoder/2.csv"
+    alone.succeed("--", name)
+    assert (alone.folder / name).read_text() == (twice.folder / name).read_text()
+
+
+def test_a_method_may_not_be_called_as_replicates_are(finished: Project):
+    config = read_file(finished.folder / "config.yaml")
+    method = {"methods": {"2": {"plugin": "median", "size": 3}}}
+    checked(config, method)
+    with pytest.raises(ConfigurationError, match=r"methods\.2: replicates have numbers"):
+        checked(config, method, {"replicates": {"noise": 2}})
