@@ -18,6 +18,7 @@ from engine.machine import package_versions, wants_gpu
 from engine.messages import RESUME
 from engine.methods import methods_of
 from engine.plan import HANDED_ON, agree, planned_gpus
+from noise.seeds import replicate_parts
 
 begin(
     PROJECT,
@@ -96,13 +97,8 @@ wildcard_constraints:
     draw=r"|/\d+",
 
 
-def replicates(count):
-    """Return the part of the path of each replicate, see the wildcards above."""
-    return ["", *(f"/{number}" for number in range(2, count + 1))]
-
-
-TRAININGS = replicates(config["replicates"]["training"])
-DRAWS = replicates(config["replicates"]["noise"])
+TRAININGS = replicate_parts(config["replicates"]["training"])
+DRAWS = replicate_parts(config["replicates"]["noise"])
 
 
 def each(pattern, methods, noises=NOISES, trainings=[""], draws=[""]):

@@ -14,11 +14,13 @@ def digest(seed: int, *purpose: str | int) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 
-def replicate(part: str) -> tuple[str, ...]:
-    """Return what a replicate adds to a purpose, by its part of a path: `/2` of the second.
+def replicate_parts(count: int) -> list[str]:
+    """Return what tells replicates apart in paths: nothing for the first, `/2` for the second."""
+    return ["", *(f"/{number}" for number in range(2, count + 1))]
 
-    The first has no such part and adds nothing.
-    """
+
+def replicate(part: str) -> tuple[str, ...]:
+    """Return what a replicate adds to a purpose, by its part of a path; the first adds nothing."""
     return (f"replicate {replicate_number(part)}",) if part else ()
 
 
