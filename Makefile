@@ -39,7 +39,7 @@ check-paper: .venv/run need-images ## compare noisy and median scores with the p
 	  --config run=check-paper 'select={methods: [median]}' $(SOURCES) \
 	  --forcerun fetch_images -- results/check-paper/table.md
 	@cat results/check-paper/table.md
-	@test "$$(grep -c 'agrees in 7 of 7 rows' results/check-paper/table.md)" = 2
+	@test "$$(grep -c 'inside in 7 of 7 rows' results/check-paper/table.md)" = 2
 
 real: .venv/run need-images ## the table on the real images, with the default training budget
 	$(SNAKEMAKE) --config dataset=isbi2015 $(SOURCES)

@@ -150,6 +150,7 @@ def dataset_file(dataset, key):
 
 
 PUBLISHED = dataset_file(config["dataset"], "published")
+SPREAD = dataset_file(config["dataset"], "spread")
 
 
 def prepared(name):

@@ -37,6 +37,7 @@ rule score_images:
 rule make_table:
     input:
         published=PUBLISHED,
+        spread=SPREAD,
         scores=each_score(["noisy", *IN_TABLE]),
     output:
         csv="results/{run}/table.csv",

@@ -1,17 +1,28 @@
 """Collects the scores of all test images into the table, beside what was published, if anything."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from engine.job import Snakemake, run
 from results.pages import html, markdown, write_texts
 from results.reading import Noise, Published, published_rows, read_published, read_scores
+from results.spread import LEVEL, WIDEST, prediction, spread_in, verdict
 from results.wording import MISSING, Texts, about_scores, images_of, noise_in_words
 
 Budget = Mapping[str, int]  # of a training: `steps`, and `batch` images in each
 Budgets = Mapping[str, Mapping[str, Budget]]  # by method and noise setting
+MARKS = {"inside": " ✓", "outside": " ✗", "undecided": " ?"}
+VERDICT_NOTES = [
+    f"Interval: around ours, where {LEVEL:.0%} of further runs would lie: another draw of the "
+    "noise and, for a network, another training. How far runs lie apart is known from replicates",
+    f"Verdict: whether the notebook's value is inside. Undecided: half the interval is wider than "
+    f"{WIDEST}, or there are no replicates of this row yet.",
+]
 
 
 def mean_table(scores: pd.DataFrame, noise: Mapping[str, Noise]) -> pd.DataFrame:
@@ -27,35 +38,70 @@ def mean_table(scores: pd.DataFrame, noise: Mapping[str, Noise]) -> pd.DataFrame
 
 
 def with_published(
-    table: pd.DataFrame, noise: Mapping[str, Noise], published: Published, budgets: Budgets
+    table: pd.DataFrame,
+    noise: Mapping[str, Noise],
+    published: Published,
+    budgets: Budgets,
+    spread: Mapping[str, Any],
+    runs: Mapping[str, int],
 ) -> pd.DataFrame:
-    """Add what was published for the same noise: value, difference, whether the two agree.
+    """Add what was published for the same noise: value, difference, verdict.
 
     Adds for each method that was published `published_METHOD` (as the README rounds it),
-    `difference_METHOD` (against the notebooks' full precision) and `agrees_METHOD`: True, False,
-    or missing where it can't be judged, since training had less than the published budget.
+    `difference_METHOD` (against the notebooks' full precision), `half_width_METHOD` of the
+    prediction interval around ours and `verdict_METHOD` on the notebooks' value: inside, outside,
+    undecided, or missing where training had less than the published budget.
+
+    Args:
+        table: What `mean_table` returned.
+        noise, published, budgets: The noise settings, what was published, the trainings.
+        spread: What `resources/spread.yaml` holds, or nothing.
+        runs: How many runs each method's mean is of.
     """
     table = table.copy()
     rows = published_rows(noise, published)
-    for method, tolerance in published["tolerance"].items():
-        if method not in table:
-            continue
+    for method in list(table.columns[1:]):
         for index, (name, ours) in enumerate(zip(table["noise"], table[method], strict=True)):
-            if name not in rows or pd.isna(ours):
+            if method not in rows.get(name, {}).get("readme", {}) or pd.isna(ours):
                 continue
             difference = ours - rows[name]["notebook"][method]
             table.loc[index, f"published_{method}"] = rows[name]["readme"][method]
             table.loc[index, f"difference_{method}"] = difference
             budget = budgets.get(method, {}).get(name)
-            if budget is None or passes(budget) >= passes(published["training"]):
-                far = -difference if "below" in tolerance else abs(difference)
-                table.loc[index, f"agrees_{method}"] = bool(far <= max(tolerance.values()))
+            if budget is None or passes(budget) == passes(published["training"]):
+                known = spread_in(spread, noise[name]).get(method)
+                width = prediction(known, runs[method]) if known else math.nan
+                table.loc[index, f"half_width_{method}"] = width
+                table.loc[index, f"verdict_{method}"] = verdict(difference, width)
     return table
 
 
 def passes(budget: Budget) -> int:
     """Return how many images pass through the network in a training."""
     return budget["steps"] * budget["batch"]
+
+
+def verdict_table(
+    table: pd.DataFrame, noise: Mapping[str, Noise], labels: Texts, published: Published
+) -> pd.DataFrame:
+    """Return a line as text for each published value that has a verdict."""
+    lines = []
+    rows = published_rows(noise, published)
+    for method, label in {"noisy": "noisy", **labels}.items():
+        for row in table.to_dict("records"):
+            if pd.isna(found := row.get(f"verdict_{method}", math.nan)):
+                continue
+            width, theirs = row[f"half_width_{method}"], rows[row["noise"]]
+            ends = [row[method] - width, row[method] + width]
+            line = {"Noise": row["noise"], "Method": label}
+            line |= {"README": f"{theirs['readme'][method]:.4f}"}
+            line |= {"Notebook": f"{theirs['notebook'][method]:.4f}", "Ours": f"{row[method]:.4f}"}
+            line["Difference"] = f"{row[f'difference_{method}']:+.4f}"
+            known = " to ".join(f"{end:.4f}" for end in ends)
+            lines.append(
+                line | {"Interval": MISSING if pd.isna(width) else known, "Verdict": found}
+            )
+    return pd.DataFrame(lines)
 
 
 def published_form(table: pd.DataFrame, noise: Mapping[str, Noise], labels: Texts) -> pd.DataFrame:
@@ -75,7 +121,7 @@ def cell(row: Mapping[str, Any], method: str) -> str:
         return MISSING
     text = f"{row[method]:.4f}"
     if pd.notna(row.get(f"published_{method}")):
-        mark = {True: " ✓", False: " ✗"}.get(row.get(f"agrees_{method}"), "")
+        mark = MARKS.get(row.get(f"verdict_{method}"), "")
         difference = row[f"difference_{method}"]
         text += f" ({row[f'published_{method}']:.4f}, {difference:+.4f}{mark})"
     return text
@@ -89,26 +135,27 @@ def notes(
     if published:
         lines.append(
             "In brackets: the published value, our difference from it at full precision, and "
-            f"whether the two agree. Published: {published['source']}."
+            f"the verdict. Published: {published['source']}."
         )
-        for method, tolerance in published["tolerance"].items():
+        for method, label in {"noisy": "noisy", **labels}.items():
             if f"published_{method}" in table:
-                judged = table.get(f"agrees_{method}", pd.Series(dtype=object)).dropna()
-                said = agreement(judged, tolerance)
-                lines.append(f"SSIM {labels.get(method, method)}: {said}.")
+                judged = table.get(f"verdict_{method}", pd.Series(dtype=object)).dropna()
+                lines.append(f"SSIM {label}: {counted(judged)}.")
     for method, rows in budgets.items():
         for text in dict.fromkeys(budget_text(budget, published) for budget in rows.values()):
             lines.append(f"Training of the {labels[method]}: {text}.")
     return lines
 
 
-def agreement(judged: pd.Series, tolerance: Mapping[str, float]) -> str:
-    """Say in how many of the rows that can be judged we agree with what was published."""
+def counted(judged: pd.Series) -> str:
+    """Say how many of the rows that can be judged have which verdict."""
     if judged.empty:
-        return "not judged, since training had less than the published budget"
-    ((kind, limit),) = tolerance.items()
-    words = f"within {limit}" if kind == "within" else f"not more than {limit} below"
-    return f"agrees in {int(judged.sum())} of {len(judged)} rows ({words})"
+        return "not judged, since training had another budget than the published one"
+    counts = judged.value_counts()
+    found = [
+        f"{mark.strip()} {name} in {counts[name]}" for name, mark in MARKS.items() if name in counts
+    ]
+    return f"{', '.join(found)} of {len(judged)} rows"
 
 
 def budget_text(budget: Budget, published: Published | None) -> str:
@@ -119,19 +166,38 @@ def budget_text(budget: Budget, published: Published | None) -> str:
     return text
 
 
+def runs_of(scores: pd.DataFrame, trained: Collection[str]) -> dict[str, int]:
+    """Return how many runs there are of each method: trainings of a network, draws of others."""
+    if "training" not in scores:
+        return dict.fromkeys(scores["method"], 1)
+    counts = scores.groupby("method")[["training", "draw"]].nunique()
+    return {m: row["training" if m in trained else "draw"] for m, row in counts.iterrows()}
+
+
 def main(snakemake: Snakemake) -> None:
     params, inputs, outputs = snakemake.params, snakemake.input, snakemake.output
     scores = read_scores(inputs.scores)
     table = mean_table(scores, params.noise)
-    published = read_published(inputs.get("published"), params.image_size)
+    published, judged = read_published(inputs.get("published"), params.image_size), []
     if published:
-        table = with_published(table, params.noise, published, params.budgets)
+        file = inputs.get("spread")
+        spread = yaml.safe_load(Path(file).read_text(encoding="utf-8")) if file else {}
+        runs = runs_of(scores, params.budgets)
+        table = with_published(table, params.noise, published, params.budgets, spread, runs)
+        if len(verdicts := verdict_table(table, params.noise, params.labels, published)):
+            made_of = spread.get("made_of", "none so far")
+            judged = [
+                "Each published value",
+                verdicts,
+                [f"{VERDICT_NOTES[0]} ({made_of}).", *VERDICT_NOTES[1:]],
+            ]
 
     page = markdown(
         f"Denoising radiographs: {images_of(params.dataset, params.rendered)}",
         published_form(table, params.noise, params.labels),
         about_scores(scores["image"].nunique(), params.rendered)
         + notes(table, params.labels, params.budgets, published),
+        *judged,
     )
     csv = table.to_csv(index=False)
     write_texts({outputs.md: page, outputs.html: html(page), outputs.csv: csv})

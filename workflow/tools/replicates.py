@@ -1,0 +1,151 @@
+"""Keep the scores of replicates where they outlive results/, and say how far runs lie apart.
+
+Adds every score in results/RUN, whether or not the run is complete, to
+resources/evidence/RUN.csv.gz, and to RUN.yaml beside it what made them. Writes from both
+resources/spread.yaml, which verdicts on published numbers need, and docs/replicates.md.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+from engine.records import RECORDS, read_records
+from files.atomic import replacing
+from results.intervals import basis, grids_of, half_width
+from results.pages import markdown, write_texts
+from results.reading import REPLICATE, read_scores
+from results.spread import spread_of
+from results.wording import MISSING, images_of
+
+EVIDENCE = Path("resources/evidence")
+RUN = ["noise", "method", *REPLICATE]
+Entry = dict[str, Any]
+
+
+def made_in(run: Path) -> dict[str, Entry]:
+    """Return what made each method's results in a run, by `NOISE/METHOD`, from its records."""
+    found: dict[str, Entry] = {}
+    for path, record in read_records([run]):
+        rule, params = record["rule"], record["params"]
+        if rule in ("train_denoiser", "filter_images"):
+            noise, *parts = path.relative_to(run / RECORDS / rule).with_suffix("").parts
+            (method,) = (part for part in parts if not part.isdigit())
+            kept = {key: params[key] for key in ("plugin", "settings", "noise")}
+            entry = found.setdefault(f"{noise}/{method}", kept | {"made": {}})
+            if rule == "train_denoiser":
+                number = int(parts[-1]) if parts[-1].isdigit() else 1
+                packages = (f"{name} {version}" for name, version in params["packages"].items())
+                entry["made"][number] = ", ".join([record["made"][:10], *packages])
+    return found
+
+
+def joined(before: dict[str, Entry], now: dict[str, Entry]) -> dict[str, Entry]:
+    """Return what made earlier and present results.
+
+    Raises:
+        SystemExit: When a method had other settings, since its runs are then no replicates.
+    """
+    result = dict(before)
+    for name, entry in now.items():
+        old = before.get(name, entry)
+        if any(old[key] != entry[key] for key in entry.keys() - {"made"}):
+            sys.exit(
+                f"{name}: its settings differ from those in {EVIDENCE}; give the run a new name"
+            )
+        result[name] = entry | {"made": old["made"] | entry["made"]}
+    return dict(sorted(result.items()))
+
+
+def scores_of(run: Path, kept: Path) -> pd.DataFrame:
+    """Return the scores of earlier and present runs; a present one replaces its earlier self."""
+    files = sorted((run / "scores").rglob("[!.]*.csv"))
+    if not files:
+        sys.exit(f"{run / 'scores'}: there are no scores")
+    scores = read_scores(map(str, [*([kept] if kept.exists() else []), *files]))
+    scores = scores.assign(**{key: scores.get(key, 1) for key in REPLICATE})
+    return scores.drop_duplicates([*RUN, "image"], keep="last").sort_values([*RUN, "image"])
+
+
+def spread_rows(scores: pd.DataFrame, made: dict[str, Entry]) -> list[Entry]:
+    """Return the lines of resources/spread.yaml: how far runs of each method lie apart."""
+    rows = []
+    for noise, some in scores.groupby("noise"):
+        entries = {name.split("/")[1]: made[name] for name in made if name.split("/")[0] == noise}
+        methods = {
+            method: spread_of(lines, bool(entries.get(method, {}).get("made")))
+            for method, lines in some.groupby("method")
+        }
+        model = next(iter(entries.values()))["noise"]
+        known = {name: spread for name, spread in methods.items() if spread}
+        rows.append({"noise": model, "methods": known})
+    return rows
+
+
+def page(title: str, scores: pd.DataFrame, made: dict[str, Entry]) -> str:
+    """Return docs/replicates.md: how sure each mean is, and how far its runs lie apart."""
+    lines = []
+    for (noise, method), grid in grids_of(scores).items():
+        entry = made.get(f"{noise}/{method}", {"made": {}})
+        some = scores[(scores["noise"] == noise) & (scores["method"] == method)]
+        runs = some.groupby(REPLICATE)["ssim"].mean()
+        width, spread = half_width(grid), spread_of(some, bool(entry["made"]))
+        lines.append(
+            {
+                "Noise": noise,
+                "Method": method,
+                "Trainings": str(len(entry["made"]) or MISSING),
+                "Draws": str(some["draw"].nunique()),
+                "SSIM": f"{grid.mean():.4f}" + (f" ± {width:.4f}" if width == width else ""),
+                "over": basis([grid], [bool(entry["made"])]),
+                "Runs from": f"{runs.min():.4f}",
+                "to": f"{runs.max():.4f}",
+                "Deviation of a run": f"{spread['deviation']:.4f}" if spread else MISSING,
+            }
+        )
+    budgets = {
+        f"{name.split('/')[1]}: {training['steps']} steps of {training['batch']} images."
+        for name, entry in made.items()
+        if (training := entry["settings"].get("training"))
+    }
+    dates = sorted({text for entry in made.values() for text in entry["made"].values()})
+    notes = [
+        "After ±: half of the 95 % confidence interval of the mean, over what the next column has.",
+        "Deviation of a run: the standard deviation of the mean of one run, a training and a draw. "
+        "It needs two draws, and of a network two trainings.",
+        *sorted(budgets),
+        f"Trained on: {'; '.join(dates)}.",
+    ]
+    return markdown(title, pd.DataFrame(lines), notes)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "run", type=Path, help="a folder in results/, as results/isbi2015-replicates"
+    )
+    parser.add_argument("--dataset", default="isbi2015", help="whose images they are, for the page")
+    arguments = parser.parse_args()
+    kept, sidecar = (EVIDENCE / f"{arguments.run.name}.{kind}" for kind in ("csv.gz", "yaml"))
+    before = yaml.safe_load(sidecar.read_text(encoding="utf-8")) if sidecar.exists() else {}
+    made = joined(before, made_in(arguments.run))
+    scores = scores_of(arguments.run, kept)
+    with replacing(kept) as path:  # a few more decimals than tables show; no date in the file
+        scores.round(7).to_csv(path, index=False, compression={"method": "gzip", "mtime": 1})
+    spread = {"made_of": str(kept), "rows": spread_rows(scores, made)}
+    title = f"Replicates: {images_of(arguments.dataset, rendered=False)}"
+    texts = {sidecar: made, Path("resources/spread.yaml"): spread}
+    write_texts({str(p): yaml.safe_dump(value, sort_keys=False) for p, value in texts.items()})
+    write_texts({"docs/replicates.md": page(title, scores, made)})
+    print(
+        f"{kept}: {len(scores.drop_duplicates(RUN))} runs of {len(scores.drop_duplicates(RUN[:2]))}"
+        " methods and noise settings"
+    )
+
+
+if __name__ == "__main__":
+    main()
