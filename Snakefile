@@ -25,7 +25,13 @@ rule all:
         expand(
             "results/{run}/{file}",
             run=config["run"],
-            file=["table.md", "methods.md", "scores.csv", "figures/compute.png"],
+            file=[
+                "table.md",
+                "methods.md",
+                "pairs.csv",
+                "scores.csv",
+                "figures/compute.png",
+            ],
         ),
         expand(
             "results/{run}/figures/{noise}.png",

@@ -2,7 +2,8 @@
 
 REQUIRED INPUTS: the denoised and the noisy test images, the ground truth, the training histories.
 OUTPUTS: results/{run}/table.md (the published columns) and methods.md (every method), each as
-csv and html too; scores.csv, a line for each test image; figures/.
+csv and html too; pairs.csv, the methods compared in pairs; scores.csv, a line for each test image;
+figures/.
 """
 
 
@@ -84,6 +85,7 @@ rule compare_methods:
     output:
         scores="results/{run}/scores.csv",
         csv="results/{run}/methods.csv",
+        pairs="results/{run}/pairs.csv",
         md="results/{run}/methods.md",
         html=report(
             "results/{run}/methods.html",
@@ -106,6 +108,8 @@ rule compare_methods:
         labels=LABELS,
         uses={name: list(method.uses) for name, method in SELECTED.items()},
         caveats=CAVEATS,
+        trained=TRAINED,
+        margin=config["margin"],
         code=source_digests("compare_methods.py"),
     script:
         "../scripts/compare_methods.py"

@@ -7,7 +7,7 @@ import pandas as pd
 
 from engine.job import Snakemake, run
 from results import reading, wording
-from results.intervals import half_width
+from results.intervals import ALPHA, ENOUGH, FEW, Grids, basis, compare, grids_of, half_width
 from results.pages import html, markdown, write_texts
 from results.reading import COSTS, Noise, Published, by_noise, published_rows
 from results.wording import CLEAN, MARK, MISSING, MODEL, Texts, marked
@@ -23,12 +23,12 @@ def comparison(
     Takes what `read_scores` and `read_costs` return; see `ssim_table` for the other arguments.
 
     Returns:
-        Columns `noise`, `method`, `label`, mean `ssim`, `ssim_half_width` of the interval that
-        `half_width` gives over the images, mean `psnr` (dB) and `COSTS`.
+        Columns `noise`, `method`, `label`, mean `ssim`, `ssim_half_width` of its interval, mean
+        `psnr` (dB) and `COSTS`.
     """
-    groups = scores.groupby(["noise", "method"])
-    means = groups[["ssim", "psnr"]].mean()
-    means.insert(1, "ssim_half_width", groups["ssim"].agg(half_width))
+    means = scores.groupby(["noise", "method"])[["ssim", "psnr"]].mean(skipna=False)
+    widths = {key: half_width(grid) for key, grid in grids_of(scores).items()}
+    means.insert(1, "ssim_half_width", pd.Series(widths))
     labels = {"noisy": "noisy", **labels}
     order = [(name, method) for name in noise for method in labels if (name, method) in means.index]
     table = means.join(costs.set_index(["noise", "method"])).loc[order].reset_index()
@@ -85,6 +85,33 @@ def sure_table(table: pd.DataFrame, noise: Iterable[str], labels: Texts) -> pd.D
     widths = by_noise(table, names, noise, "ssim_half_width")
     rows = means + widths.map(lambda width: "" if pd.isna(width) else f" ± {width:.4f}")
     rows.insert(0, "Method", ["noisy", *labels.values()])
+    return rows
+
+
+def verdict_table(
+    pairs: pd.DataFrame,
+    table: pd.DataFrame,
+    noise: Iterable[str],
+    labels: Texts,
+    caveats: Texts,
+) -> pd.DataFrame:
+    """Return as text the verdict on each method against the best one; empty if there is none.
+
+    Takes what `compare` returns; see `ssim_table` for the other arguments. Methods with a caveat
+    are no yardstick.
+    """
+    swapped = pairs.rename(columns={"first": "second", "second": "first"})
+    swapped["verdict"] = swapped["verdict"].replace({"better": "worse", "worse": "better"})
+    judged = pd.concat([pairs, swapped]).query("verdict != ''").set_index(["noise", "second"])
+    means = by_noise(table, [name for name in labels if name not in caveats], noise)
+    rows = pd.DataFrame(MISSING, index=list(labels), columns=list(noise))
+    for name, yardstick in means.dropna(how="all", axis=1).idxmax().items():
+        if (name, yardstick) in judged.index:
+            found = judged.loc[[(name, yardstick)]].set_index("first")["verdict"]
+            rows[name] = found.reindex(labels).fillna(MISSING)
+            rows.loc[yardstick, name] = "**best**"
+    rows = rows[(rows != MISSING).any(axis=1)]
+    rows.insert(0, "Method", [marked(labels, caveats)[name] for name in rows.index])
     return rows
 
 
@@ -181,12 +208,39 @@ def ssim_notes(
     return lines
 
 
-SURE_NOTES = [
-    "After ±: half of the 95 % confidence interval of the mean, by Student's t, over the test "
-    "images alone. A mean has none if there is one image, or if all scores are the same.",
-    "Another training or another draw of the noise would give other means, and is not in the "
-    "interval. So it gives no verdict between methods.",
-]
+def sure_notes(grids: Grids, labels: Texts, trained: Collection[str]) -> list[str]:
+    """Return over what the interval of each mean is; see `compare` for the arguments."""
+    found: dict[str, dict[str, str]] = {}
+    for (_, method), grid in grids.items():
+        over = basis([grid], [method in trained])
+        found.setdefault(over, {})[method] = labels[method]
+    return [
+        "After ±: half of the 95 % confidence interval of the mean. Each image has noise of its "
+        "own in each draw. Over what the intervals are:",
+        *(f"{', '.join(names.values())}: {over}." for over, names in found.items()),
+    ]
+
+
+def verdict_notes(pairs: pd.DataFrame, margin: float) -> list[str]:
+    """Return what explains the verdicts, and why some pairs have none."""
+    if pairs.empty:
+        return ["No verdict, since no noise setting has two methods."]
+    why = [f"No verdict: {over}." for over in pairs.loc[pairs["p"].isna(), "over"].unique()]
+    if FEW in pairs["over"].to_numpy():
+        why.append(f"For verdicts on trained methods, set replicates: {{training: {ENOUGH}}}.")
+    count = pairs["p"].count()
+    if not count:
+        return why
+    return [
+        f"Against the best method without a caveat. Better or worse: by more than {margin:g} SSIM. "
+        f"Equivalent: within {margin:g}. Undecided: the scores allow several of these.",
+        "By two one-sided tests on paired differences, with Holm's correction for all pairs that "
+        f"have a verdict ({count}), at p = {ALPHA:g}, so that at most 5 % of such tables have any "
+        "wrong verdict. All pairs, with intervals, are in pairs.csv.",
+        *why,
+    ]
+
+
 COST_NOTES = [
     "Clean images, noise model: whether training, tuning or denoising needs them.",
     "Image passes and training seconds are those of one noise setting. The seconds are processor "
@@ -204,22 +258,30 @@ def main(snakemake: Snakemake) -> None:
     noise, labels, uses, caveats = params.noise, params.labels, params.uses, params.caveats
     scores = reading.read_scores(inputs.scores)
     table = comparison(scores, reading.read_costs(inputs.costs), noise, labels)
+    found = grids_of(scores)
+    grids = {key: found[key] for key in zip(table["noise"], table["method"], strict=True)}
+    methods = {key: grid for key, grid in grids.items() if key[1] != "noisy"}
+    pairs = compare(methods, params.trained, params.margin)
     published = reading.read_published(inputs.get("published"), params.image_size)
     tuned = reading.read_tuned(inputs.get("tuning") or [])
     about = wording.about_scores(scores["image"].nunique(), params.rendered)
     about += ssim_notes(noise, labels, caveats, published)
     with_mark = marked(labels, caveats)
+    sure = sure_notes(grids, {"noisy": "noisy", **with_mark}, params.trained)
+    verdicts = verdict_table(pairs, table, noise, labels, caveats)
     parts = (
         ("SSIM", ssim_table(table, noise, labels, caveats, published), about),
-        ("How sure the means are", sure_table(table, noise, with_mark), SURE_NOTES),
+        ("How sure the means are", sure_table(table, noise, with_mark), sure),
+        ("Verdicts", *[verdicts][: len(verdicts)], verdict_notes(pairs, params.margin)),
         ("Cost and what each method uses", cost_table(table, with_mark, uses), COST_NOTES),
         ("Lost without clean images", lost_table(table, noise, labels, uses, caveats), LOST_NOTES),
         ("Tuned settings", tuned_table(tuned, noise, with_mark), TUNED_NOTES),
     )
     title = f"All methods: {wording.images_of(params.dataset, params.rendered)}"
     page = markdown(title, *(piece for part in parts if len(part[1]) for piece in part))
-    tables = {outputs.csv: table.to_csv(index=False), outputs.scores: scores.to_csv(index=False)}
-    write_texts({outputs.md: page, outputs.html: html(page)} | tables)
+    tables = {outputs.csv: table, outputs.scores: scores, outputs.pairs: pairs}
+    texts = {path: frame.to_csv(index=False) for path, frame in tables.items()}
+    write_texts({outputs.md: page, outputs.html: html(page)} | texts)
 
 
 if __name__ == "__main__":
