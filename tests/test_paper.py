@@ -26,10 +26,11 @@ def paper(real_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Projec
 def test_noisy_and_median_columns_agree_in_all_rows(paper: Project):
     table = pd.read_csv(paper.folder / "results/check-paper/table.csv")
     assert len(table) == 7
-    for method, tolerance in (("noisy", 0.002), ("median", 0.003)):
-        assert table[f"agrees_{method}"].tolist() == [True] * 7
-        assert table[f"difference_{method}"].abs().max() <= tolerance
-        assert f"SSIM {method}: agrees in 7 of 7 rows (within {tolerance})" in paper.output
+    for method in ("noisy", "median"):
+        assert table[f"verdict_{method}"].tolist() == ["inside"] * 7
+        # What another draw moves a mean by; so an interval can't be so wide that all is inside.
+        assert table[f"half_width_{method}"].between(0.0003, 0.003).all()
+        assert f"SSIM {method}: ✓ inside in 7 of 7 rows" in paper.output
     assert "✗" not in paper.output
 
 

@@ -118,7 +118,7 @@ def page(title: str, scores: pd.DataFrame, made: dict[str, Entry]) -> str:
         "Deviation of a run: the standard deviation of the mean of one run, a training and a draw. "
         "It needs two draws, and of a network two trainings.",
         *sorted(budgets),
-        f"Trained on: {'; '.join(dates)}.",
+        *([f"Trained on: {'; '.join(dates)}."] if dates else []),
     ]
     return markdown(title, pd.DataFrame(lines), notes)
 
@@ -139,7 +139,8 @@ def main() -> None:
     spread = {"made_of": str(kept), "rows": spread_rows(scores, made)}
     title = f"Replicates: {images_of(arguments.dataset, rendered=False)}"
     texts = {sidecar: made, Path("resources/spread.yaml"): spread}
-    write_texts({str(p): yaml.safe_dump(value, sort_keys=False) for p, value in texts.items()})
+    head = "# Made by workflow/tools/replicates.py\n"
+    write_texts({str(p): head + yaml.safe_dump(v, sort_keys=False) for p, v in texts.items()})
     write_texts({"docs/replicates.md": page(title, scores, made)})
     print(
         f"{kept}: {len(scores.drop_duplicates(RUN))} runs of {len(scores.drop_duplicates(RUN[:2]))}"
