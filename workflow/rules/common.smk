@@ -104,6 +104,20 @@ def each(pattern, methods, noises=NOISES):
     ]
 
 
+def of_candidates(pattern, *others):
+    """Return a function that gives the files of a noise setting, of methods without a caveat."""
+    return lambda wildcards: each(pattern, [*others, *CANDIDATES], [wildcards.noise])
+
+
+def candidates(wildcards):
+    """Return the labels of the methods of `of_candidates`, in the same order."""
+    return {
+        method: LABELS[method]
+        for method in CANDIDATES
+        if wildcards.noise in METHODS[method].settings
+    }
+
+
 MODELS = each("results/{run}/models/{noise}/{method}.pt", TRAINED)
 HISTORIES = each("results/{run}/training/{noise}/{method}.csv", TRAINED)
 
