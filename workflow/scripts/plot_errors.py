@@ -9,7 +9,7 @@ from matplotlib.figure import Figure, SubFigure
 from engine.job import Snakemake, run
 from files.arrays import StoredImages
 from files.tables import read_table
-from results.figures import SIGN, SIZE, interpolation, methods_shown, save, style, write_note
+from results.figures import SIGN, SIZE, SOME, interpolation, methods_shown, save, style, write_note
 from results.wording import PHANTOM_WARNING, heading_of, images_of
 
 Images = np.ndarray | StoredImages  # (N, H, W), values in [0, 1]
@@ -24,7 +24,6 @@ NOTE = (
     "clipping makes depend on the image. Above that curve, structure was removed as well; below "
     "it, noise was left. The grey band holds 95 % of such means of white noise."
 )
-SOME = "Of {} methods these are the published ones and those with the highest mean SSIM."
 NO_CURVE = "No curve, since in some image nothing was removed, or the same everywhere: {}."
 
 
@@ -61,12 +60,15 @@ def mean_autocorrelation(noisy: Images, rest: Images) -> np.ndarray:
     return sum(autocorrelation(first - second, lags) for first, second in pairs) / len(noisy)
 
 
-def white_noise(shape: tuple[int, ...]) -> float:
-    """Return which mean autocorrelations 95 % of (N, H, W) values of white noise do not exceed.
+def white_noise(shape: tuple[int, int, int]) -> np.ndarray:
+    """Return what 95 % of the mean autocorrelations of (N, H, H) values of white noise are within.
 
-    Of one image and direction it is distributed nearly normally with the variance 1 / (H W).
+    Those of one image and direction are nearly normal, with one over the number of pairs of pixels
+    as variance. The result is for 1, 2 ... pixels, as that of `mean_autocorrelation`.
     """
-    return 1.96 / np.sqrt(2 * np.prod(shape))
+    count, size, _ = shape
+    pairs = size * (size - np.arange(1, min(LAGS, size // 2) + 1))
+    return 1.96 / np.sqrt(2 * count * pairs)
 
 
 def limit_of(maps: Iterable[np.ndarray]) -> float:
@@ -94,12 +96,13 @@ def draw_maps(part: SubFigure, maps: Mapping[str, tuple[np.ndarray, np.ndarray]]
         part.colorbar(shown, ax=axes[row].tolist(), extend=ends, label=f"mean {kind}", aspect=14)
 
 
-def draw_curves(part: SubFigure, curves: Mapping[str, np.ndarray], white: float) -> None:
+def draw_curves(part: SubFigure, curves: Mapping[str, np.ndarray], white: np.ndarray) -> None:
     """Draw what `mean_autocorrelation` returns by label; the first is of the noise itself."""
     axis = part.subplots()
-    axis.axhspan(-white, white, color="0.8", label="white noise")
+    pixels = range(1, len(white) + 1)
+    axis.fill_between(pixels, -white, white, color="0.8", label="white noise")
     for index, (label, curve) in enumerate(curves.items(), start=-1):
-        axis.plot(range(1, len(curve) + 1), curve, markersize=4, **style(index), label=label)
+        axis.plot(pixels, curve, markersize=4, **style(index), label=label)
     axis.set(xlabel="distance, pixels", ylabel="autocorrelation")
     part.legend(loc="outside right center", handlelength=4)
 

@@ -17,7 +17,7 @@ from matplotlib.patheffects import withStroke
 from engine.job import Snakemake, run
 from files.arrays import load_images
 from files.tables import ids_of, read_table
-from results.figures import DPI, GREY, SIZE, interpolation, methods_shown, save
+from results.figures import DPI, GREY, SIZE, SOME, interpolation, methods_shown, save
 from results.wording import PHANTOM_WARNING, heading_of, images_of
 
 METHODS = 3  # beside the ground truth and the noisy images
@@ -25,18 +25,15 @@ METHODS = 3  # beside the ground truth and the noisy images
 # cephalograms, where the patient looks to the right, it holds the teeth.
 DETAIL = 0.44, 0.55, 0.30
 ERROR = 0.2  # what is white in all maps of absolute errors, in grey levels of [0, 1]
-GREYS = {"cmap": colormaps["gray"].resampled(64), "vmin": 0, "vmax": 1}
 # Few colours, since noise can't be compressed.
+GREYS = {"cmap": colormaps["gray"].resampled(64), "vmin": 0, "vmax": 1}
 ERRORS = {"cmap": colormaps[SIZE].resampled(20), "vmin": 0, "vmax": ERROR}
 RANKED = 'Test images: the {0} by the SSIM of "{1}".'
-NOT_RANKED = (
-    'By the SSIM of "{}" no test image is best or worst: there is one, or no score differs.'
-)
+NOT_RANKED = 'By the SSIM of "{1}" no test image is best: there is one, or no score differs.'
 BELOW_EACH = (
     "Below each: the absolute error, in grey levels of [0, 1], and the part in the frame enlarged, "
     "which holds the teeth in lateral cephalograms."
 )
-SOME = "Of {} methods these are the published ones and those with the highest mean SSIM."
 FRAME = {"fill": False, "edgecolor": "#F0E442", "linewidth": 1.2}
 HALO = [withStroke(linewidth=2.6, foreground="black")]
 REPEATED = "training", "draw"  # columns of scores, if there are several of these
@@ -153,20 +150,15 @@ def main(snakemake: Snakemake) -> None:
         columns[heading] = load_images(files[method], mmap_mode="r")[places]
         similarity[heading] = [scores[method][place] for place in places]
     ids = ids_of("test", inputs.split)
-    names = [
-        f"{word}: image {short(ids[place])}".removeprefix(": ") for place, word in chosen.items()
-    ]
+    names = [f"{word} image {short(ids[place])}".strip() for place, word in chosen.items()]
     title = f"{images_of(params.dataset, params.rendered)}: {heading_of(params.noise)}"
     words = ", the ".join(filter(None, chosen.values()))
-    note = (
-        RANKED.format(words, labels[reference]) if words else NOT_RANKED.format(labels[reference])
-    )
-    note += f" {BELOW_EACH}"
+    notes = [(RANKED if words else NOT_RANKED).format(words, labels[reference]), BELOW_EACH]
     if len(methods) < len(params.candidates):
-        note += f" {SOME.format(len(params.candidates))}"
+        notes.append(SOME.format(len(params.candidates)))
     if params.rendered:
-        note += f" {PHANTOM_WARNING}"
-    figure = example_figure(columns, similarity, names, title, note)
+        notes.append(PHANTOM_WARNING)
+    figure = example_figure(columns, similarity, names, title, " ".join(notes))
     save(figure, snakemake.output)
 
 
