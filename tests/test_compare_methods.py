@@ -13,6 +13,7 @@ from compare_methods import cost_table, lost_table, ssim_notes, ssim_table, tune
 from plot_compute import MARKED, compute_figure, group_of, summary
 from results.intervals import half_width
 from results.reading import COSTS, read_methods, read_published, read_scores, read_tuned
+from results.wording import PHANTOM_WARNING
 from test_results import DASH, DOTS, figure_of, job_of, texts_of
 
 NOISE = {
@@ -225,36 +226,57 @@ def test_page_of_all_methods(tmp_path, monkeypatch, labels):
     assert ("<strong>0.9500</strong>" in (tmp_path / "out.html").read_text()) == bool(labels)
     assert len(read_scores([outputs["scores"]])) == 3 * len(paths["scores"])
     assert set(read_methods(outputs["csv"])["method"]) == {"noisy", *labels}
-    parts = {"input": {"methods": outputs["csv"]}, "params": params}
+    parts = {"input": {"methods": outputs["csv"], "scores": outputs["scores"]}, "params": params}
     assert figure_of(plot_compute, tmp_path, monkeypatch, **parts)
 
 
 def test_figure_compares_over_the_settings_that_most_methods_have():
-    methods, note = summary(table_of(), USES, CAVEATS)
+    methods, note = summary(table_of(), score_lines(), USES, CAVEATS)
     assert list(methods.index) == ["autoencoder", "unet", "median"]
     assert methods.loc["median", "ssim"] == pytest.approx((0.7 + 0.6) / 2)  # not over `dots`
     assert methods.loc["unet", "training_seconds"] == 200
     assert methods.loc["median", "milliseconds"] == pytest.approx(0.2)
-    mean = "Mean over the noise settings gauss, pois."
+    mean = f"Mean over the noise settings gauss, pois. {plot_compute.BARS}"
     assert note == f"{mean} Left out, since they lack some of these: snapped."
     # The commonest settings, where no setting has most methods.
     ssim = {"gauss": ["autoencoder", "unet"], "pois": ["median"], "dots": ["snap"]}
-    table = table_of({name: dict.fromkeys(["noisy", *some], 0.5) for name, some in ssim.items()})
-    methods, note = summary(table, USES, CAVEATS)
+    ssim = {name: dict.fromkeys(["noisy", *some], 0.5) for name, some in ssim.items()}
+    methods, note = summary(table_of(ssim), score_lines(ssim), USES, CAVEATS)
     assert list(methods.index) == ["autoencoder", "unet"]
-    assert note.startswith("Mean over the noise settings gauss. Left out")
+    assert note.startswith(f"Mean over the noise settings gauss. {plot_compute.BARS} Left out")
+
+
+def test_intervals_of_the_figure_are_of_the_images_means_over_the_settings():
+    scores = score_lines()
+    scores.loc[scores["noise"] == "pois", "ssim"] += [*np.linspace(0, 0.1, 3)] * 5
+    again = pd.concat([scores.assign(training=n, ssim=scores["ssim"] + n / 100) for n in (1, 2)])
+    methods, _ = summary(table_of(), again, USES, CAVEATS)
+    one = scores[scores["method"] == "unet"].pivot(index="image", columns="noise", values="ssim")
+    assert methods.loc["unet", "half_width"] == pytest.approx(half_width(one.mean(axis=1)))
+    figure = compute_figure(methods, "note")
+    bars = [bar for bar in figure.axes[0].collections if len(bar.get_segments())]
+    ends = {round(y, 9) for bar in bars for end in bar.get_segments() for y in end[:, 1]}
+    assert {
+        round(m.ssim + s * m.half_width, 9) for m in methods.itertuples() for s in (1, -1)
+    } == ends
+    methods, note = summary(table_of(), scores[scores["image"] == "NA"], USES, CAVEATS)
+    assert methods["half_width"].isna().all()
+    assert plot_compute.BARS not in note
+    assert f"{plot_compute.NO_BAR} auto-encoder, U-Net, median." in note
+    bars = compute_figure(methods, "").axes[0].collections
+    assert not any(len(end) for bar in bars for end in bar.get_segments())
 
 
 def test_groups_of_the_figure():
     clean, model = ["clean images"], ["noise model"]
     of = ((False, clean, False), (True, clean + model, False), (True, model, False))
     kinds = [group_of(*some) for some in (*of, (True, clean, True))]
-    assert kinds == list(plot_compute.STYLES)
+    assert kinds == list(plot_compute.KINDS)
     assert kinds[-1] == MARKED
 
 
 def test_figure_shows_all_methods_by_time_and_the_trained_ones_by_training():
-    figure = compute_figure(summary(table_of(), USES, CAVEATS)[0], "note")
+    figure = compute_figure(summary(table_of(), score_lines(), USES, CAVEATS)[0], "note")
     run, train = figure.axes
     assert set(texts_of(run.texts)) == {"auto-encoder", "U-Net", "median"}
     assert set(texts_of(train.texts)) == {"auto-encoder", "U-Net"}
@@ -265,14 +287,15 @@ def test_figure_shows_all_methods_by_time_and_the_trained_ones_by_training():
 
 def test_figure_marks_methods_with_a_caveat_and_explains_it(tmp_path, monkeypatch):
     table_of({"pois": SSIM["pois"]}, ["pois"]).to_csv(tmp_path / "methods.csv", index=False)
-    inputs = {"methods": tmp_path / "methods.csv"}
+    score_lines({"pois": SSIM["pois"]}).to_csv(tmp_path / "scores.csv", index=False)
+    inputs = {name: tmp_path / f"{name}.csv" for name in ("methods", "scores")}
     params = {"dataset": "mine", "rendered": True, "uses": USES, "caveats": CAVEATS}
     figure = figure_of(plot_compute, tmp_path, monkeypatch, input=inputs, params=params)
     legend = texts_of(figure.legends[0].get_texts())
     assert legend[-2:] == ["with a caveat (†)", "best at this cost or less, without †"]
     assert " ".join(figure.get_supxlabel().split()) == (
-        "Digital phantom (mine). Mean over the noise settings pois. The images are a digital "
-        "phantom: this says nothing about patients. † snapped: " + CAVEATS["snap"]
+        f"Digital phantom (mine). Mean over the noise settings pois. {plot_compute.BARS} "
+        f"{PHANTOM_WARNING} † snapped: {CAVEATS['snap']}"
     )
     run = figure.axes[0]
     assert run.lines[0].get_ydata().max() == pytest.approx(0.71)  # not that of snapped
@@ -284,8 +307,9 @@ def test_labels_of_the_figure_do_not_cover_each_other():
     methods = pd.DataFrame(
         {
             "label": [f"a method, number {number}" for number in range(20)],
-            "group": [*plot_compute.STYLES] * 5,
+            "group": [*plot_compute.KINDS] * 5,
             "ssim": rng.uniform(0.6, 0.8, 20),
+            "half_width": [np.nan, 0.02] * 10,
             "milliseconds": 10 ** rng.uniform(0, 1.5, 20),
             "training_seconds": np.nan,
         }

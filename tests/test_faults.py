@@ -29,7 +29,7 @@ LONG = "methods={autoencoder: {training: {steps: 200}}, unet: {training: {steps:
 ENDLESS = "methods={autoencoder: {training: {steps: 10000000}}}"
 LARGE = "resources/datasets/phantom/512px/images.npy"
 # What differs from run to run: it holds times.
-TIMED = ("logs/", "benchmarks/", "provenance/", "costs/", "methods.", "compute.png")
+TIMED = ("logs/", "benchmarks/", "provenance/", "costs/", "methods.", "compute.")
 PATIENCE = 120  # seconds after which something that is waited for is given up
 SECONDS = 10  # what "within seconds" means, on a machine that is busy with other tests
 RESUME = "run the same command again"

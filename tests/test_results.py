@@ -16,8 +16,6 @@ from snakemake.iocontainers import Namedlist
 
 import compare_datasets
 import make_table
-import plot_examples
-import plot_training
 import score_images
 from compare_datasets import local_variance, montage_of, power_spectrum, remarks, statistics
 from engine import digests
@@ -25,11 +23,17 @@ from engine.messages import InputError
 from make_table import mean_table, notes, published_form, with_published
 from noise.seeds import generator
 from paste import pasted
-from plot_examples import chosen_methods, fixed_examples, heading_of
 from results.pages import html, markdown
 from results.reading import read_costs, read_scores
 from results.scores import scores
-from results.wording import about_scores, caveats_in_words, images_of, marked, noise_in_words
+from results.wording import (
+    about_scores,
+    caveats_in_words,
+    heading_of,
+    images_of,
+    marked,
+    noise_in_words,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = Path(digests.__file__).parents[1]
@@ -45,7 +49,7 @@ def job_of(**parts: dict) -> Namedlist:
 
 
 def figure_of(script, folder: Path, monkeypatch, **parts: dict) -> Figure:
-    """The figure that a script saves."""
+    """The figure that a script saves: the same in two formats, of the same bytes each time."""
     saved, save = [], Figure.savefig
 
     def noted(figure, *args, **options):
@@ -53,10 +57,15 @@ def figure_of(script, folder: Path, monkeypatch, **parts: dict) -> Figure:
         save(figure, *args, **options)
 
     monkeypatch.setattr(Figure, "savefig", noted)
-    script.main(job_of(output={"figure": folder / "figure.png"}, **parts))
-    assert (folder / "figure.png").stat().st_size > 10_000
-    (figure,) = saved
-    return figure
+    paths = {"figure": folder / "figures/figure.png", "svg": folder / "figures/figure.svg"}
+    written = []
+    for _ in range(2):
+        script.main(job_of(output=paths, **parts))
+        written.append([path.read_bytes() for path in paths.values()])
+    assert written[0] == written[1]
+    assert all(5_000 < len(content) < 1_000_000 for content in written[0])
+    assert saved[0] is saved[1]
+    return saved[0]
 
 
 def texts_of(texts) -> list[str]:
@@ -218,10 +227,6 @@ def test_files_of_the_table_say_the_same(tmp_path, rendered):
     ]
 
 
-def test_examples_are_always_the_same_few():
-    assert [fixed_examples(count) for count in (80, 1, 2)] == [[0, 26, 53, 79], [0], [0, 1]]
-
-
 LITERAL = [
     *("b*", "<c>", "*", "d|e", "_f_", "__g__", "h_1_2"),
     *("[i](j)", "&lt;", "A & B", "k\\", "`l`"),
@@ -267,63 +272,6 @@ def test_each_caveat_stands_once_with_the_methods_that_have_it():
     assert caveats_in_words(labels, caveats) == ["† A, D: cheats.", "† B: knows."]
     assert caveats_in_words(labels, {}) == []
     assert list(marked(labels, caveats).values()) == ["A †", "B †", "C", "D †"]
-
-
-EXAMPLES = {"autoencoder": "auto-encoder", "median": "median"}
-CANDIDATES = {"autoencoder": "auto-encoder", "unet": "U-Net", "median": "median", "tv": "TV"}
-
-
-def test_examples_show_the_published_methods_and_the_best():
-    means = {"autoencoder": 0.8, "unet": 0.9, "median": 0.7, "tv": 0.6}
-    chosen = chosen_methods(EXAMPLES, CANDIDATES, means)
-    assert list(chosen.items()) == [*EXAMPLES.items(), ("unet", "best here: U-Net")]
-    assert chosen_methods(EXAMPLES, CANDIDATES, means | {"median": 0.95}) == EXAMPLES
-    assert chosen_methods(EXAMPLES, {"median": "median"}, means) == {"median": "median"}
-    assert chosen_methods(EXAMPLES, {}, {}) == {}
-
-
-def test_figure_of_examples_has_the_images_and_scores_of_the_best(tmp_path, monkeypatch):
-    ssim = {"noisy": 0.1, "autoencoder": 0.5, "unet": 0.9, "median": 0.6, "tv": 0.7}
-    for name, mean in ({"clean": 0} | ssim).items():
-        np.save(tmp_path / f"{name}.npy", np.full((3, 8, 8), mean))
-        pd.DataFrame({"ssim": [mean, mean - 0.1, mean]}).to_csv(tmp_path / f"{name}.csv")
-    (tmp_path / "split.csv").write_text("id,part\n1,test\n2,test\n3,test\n")
-    inputs = {name: tmp_path / f"{name}.npy" for name in ("clean", "noisy")}
-    inputs["split"] = tmp_path / "split.csv"
-    inputs["denoised"] = [tmp_path / f"{name}.npy" for name in CANDIDATES]
-    inputs["scores"] = [tmp_path / f"{name}.csv" for name in ssim]
-    params = {"dataset": "phantom", "rendered": True, "noise": DOTS}
-    params |= {"labels": EXAMPLES, "candidates": CANDIDATES}
-    figure = figure_of(plot_examples, tmp_path, monkeypatch, input=inputs, params=params)
-    assert figure.get_suptitle() == "digital phantom (phantom): Salt-Pepper (share 0.1)"
-    rows = np.reshape(figure.axes, (3, 5))
-    headings = ["ground truth", "noisy", "auto-encoder", "median", "best here: U-Net"]
-    assert [axis.get_title() for axis in rows[0]] == headings
-    assert [axis.get_ylabel() for axis in rows[:, 0]] == ["image 1", "image 2", "image 3"]
-    below = ["", "SSIM 0.000", "SSIM 0.400", "SSIM 0.500", "SSIM 0.800"]
-    assert [axis.get_xlabel() for axis in rows[1]] == below
-    for axis, grey in zip(rows[1], (0, 0.1, 0.5, 0.6, 0.9), strict=True):
-        picture = axis.images[0]
-        assert (picture.get_array() == grey).all()
-        assert (picture.norm.vmin, picture.norm.vmax) == (0, 1)
-
-
-def test_figure_of_the_training_has_a_panel_a_method_and_a_colour_a_noise_setting(
-    tmp_path, monkeypatch
-):
-    paths = [tmp_path / name for name in ("a/unet.csv", "b/unet.csv", "b/dncnn.csv")]
-    for path in paths:
-        path.parent.mkdir(exist_ok=True)
-        path.write_text("images,loss,validation_loss\n4,0.2,\n8,0.1,0.15\n")
-    parts = {"input": {"histories": paths}, "params": {"labels": {"unet": "U-Net", "dncnn": "Dn"}}}
-    figure = figure_of(plot_training, tmp_path, monkeypatch, **parts)
-    unet, dncnn = figure.axes
-    assert [unet.get_title(), dncnn.get_title()] == ["U-Net", "Dn"]
-    loss, dots = (line.get_xydata().tolist() for line in dncnn.lines)
-    assert (loss, dots) == ([[4, 0.2], [8, 0.1]], [[8, 0.15]])
-    assert [line.get_color() for line in unet.lines] == ["C0", "C0", "C1", "C1"]
-    assert {line.get_color() for line in dncnn.lines} == {"C1"}
-    assert texts_of(figure.legends[0].get_texts()) == ["a", "b"]
 
 
 def test_statistics_of_images():

@@ -127,6 +127,20 @@ def each_score(methods):
     return each(SCORES, methods, trainings=TRAININGS, draws=DRAWS)
 
 
+def of_candidates(pattern, *others):
+    """Return a function that gives the files of a noise setting, of methods without a caveat."""
+    return lambda wildcards: each(pattern, [*others, *CANDIDATES], [wildcards.noise])
+
+
+def candidates(wildcards):
+    """Return the labels of the methods of `of_candidates`, in the same order."""
+    return {
+        method: LABELS[method]
+        for method in CANDIDATES
+        if wildcards.noise in METHODS[method].settings
+    }
+
+
 SCORES = "results/{run}/scores/{noise}{draw}/{method}{training}.csv"
 MODELS = each(
     "results/{run}/models/{noise}/{method}{training}.pt", TRAINED, trainings=TRAININGS

@@ -3,7 +3,8 @@
 REQUIRED INPUTS: the denoised and the noisy test images, the ground truth, the training histories.
 OUTPUTS: results/{run}/table.md (the published columns) and methods.md (every method), each as
 csv and html too; pairs.csv, the methods compared in pairs; scores.csv, a line for each test image;
-figures/.
+figures/. The rule `figures` makes all figures; a run without a target makes those of the examples,
+the training and the costs.
 """
 
 
@@ -118,6 +119,7 @@ rule compare_methods:
 rule plot_compute:
     input:
         methods="results/{run}/methods.csv",
+        scores="results/{run}/scores.csv",
     output:
         figure=report(
             "results/{run}/figures/compute.png",
@@ -125,6 +127,7 @@ rule plot_compute:
             category="Table",
             labels={"result": "Scores against costs"},
         ),
+        svg="results/{run}/figures/compute.svg",
     log:
         "results/{run}/logs/plot_compute.log",
     benchmark:
@@ -147,12 +150,8 @@ rule plot_examples:
         clean=prepared("test.npy"),
         split=prepared("split.csv"),
         noisy="results/{run}/noisy/{noise}/test.npy",
-        denoised=lambda wildcards: each(
-            "results/{run}/denoised/{noise}/{method}.npy",
-            CANDIDATES,
-            [wildcards.noise],
-        ),
-        scores=lambda wildcards: each(SCORES, ["noisy", *CANDIDATES], [wildcards.noise]),
+        denoised=of_candidates("results/{run}/denoised/{noise}/{method}.npy"),
+        scores=of_candidates(SCORES, "noisy"),
     output:
         figure=report(
             "results/{run}/figures/{noise}.png",
@@ -160,6 +159,7 @@ rule plot_examples:
             category="Examples",
             labels={"noise": "{noise}"},
         ),
+        svg="results/{run}/figures/{noise}.svg",
     log:
         "results/{run}/logs/plot_examples/{noise}.log",
     benchmark:
@@ -171,12 +171,8 @@ rule plot_examples:
         dataset=config["dataset"],
         rendered=IS_RENDERED,
         noise=lookup(dpath="noise/{noise}", within=config),
-        labels={method: LABELS[method] for method in IN_TABLE},
-        candidates=lambda wildcards: {
-            method: LABELS[method]
-            for method in CANDIDATES
-            if wildcards.noise in METHODS[method].settings
-        },
+        published=IN_TABLE,
+        candidates=candidates,
         code=source_digests("plot_examples.py"),
     script:
         "../scripts/plot_examples.py"
@@ -192,6 +188,7 @@ rule plot_training:
             category="Training",
             labels={"result": "Losses of all trainings"},
         ),
+        svg="results/{run}/figures/training.svg",
     log:
         "results/{run}/logs/plot_training.log",
     benchmark:
@@ -204,3 +201,81 @@ rule plot_training:
         code=source_digests("plot_training.py"),
     script:
         "../scripts/plot_training.py"
+
+
+rule plot_paired:
+    input:
+        scores="results/{run}/scores.csv",
+    output:
+        figure=report(
+            "results/{run}/figures/paired.png",
+            caption="../report/paired.rst",
+            category="Table",
+            labels={"result": "Scores of every test image"},
+        ),
+        svg="results/{run}/figures/paired.svg",
+    log:
+        "results/{run}/logs/plot_paired.log",
+    benchmark:
+        "results/{run}/benchmarks/plot_paired.tsv"
+    localrule: True
+    conda:
+        "../envs/workflow.yaml"
+    params:
+        dataset=config["dataset"],
+        rendered=IS_RENDERED,
+        published=IN_TABLE,
+        candidates={method: LABELS[method] for method in CANDIDATES},
+        code=source_digests("plot_paired.py"),
+    script:
+        "../scripts/plot_paired.py"
+
+
+rule plot_errors:
+    input:
+        clean=prepared("test.npy"),
+        noisy="results/{run}/noisy/{noise}/test.npy",
+        denoised=of_candidates("results/{run}/denoised/{noise}/{method}.npy"),
+        scores=of_candidates(SCORES),
+    output:
+        figure=report(
+            "results/{run}/figures/errors/{noise}.png",
+            caption="../report/errors.rst",
+            category="Errors",
+            labels={"noise": "{noise}"},
+        ),
+        svg="results/{run}/figures/errors/{noise}.svg",
+    log:
+        "results/{run}/logs/plot_errors/{noise}.log",
+    benchmark:
+        "results/{run}/benchmarks/plot_errors/{noise}.tsv"
+    localrule: IS_QUICK
+    conda:
+        "../envs/workflow.yaml"
+    resources:
+        mem_mb=megabytes,
+        runtime=minutes(a_megabyte=0.001),
+    params:
+        dataset=config["dataset"],
+        rendered=IS_RENDERED,
+        noise=lookup(dpath="noise/{noise}", within=config),
+        published=IN_TABLE,
+        candidates=candidates,
+        code=source_digests("plot_errors.py"),
+    script:
+        "../scripts/plot_errors.py"
+
+
+rule figures:
+    input:
+        expand(
+            "results/{run}/figures/{name}.png",
+            run=config["run"],
+            name=[
+                "compute",
+                "paired",
+                *(["training"] if TRAINED else []),
+                *NOISES,
+                *(f"errors/{noise}" for noise in NOISES),
+            ],
+        ),

@@ -6,7 +6,7 @@ its draws. `docs/evidence.md` has the formulas, `benchmarks/coverage.py` shows h
 
 import itertools
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ def estimate(first: np.ndarray, second: np.ndarray | None = None) -> tuple[float
 
 def image_means(first: np.ndarray, second: np.ndarray | None = None) -> np.ndarray:
     """Return the mean over trainings for each image, or the difference of two methods' means."""
-    return first.mean(1) - (0 if second is None else second.mean(1))
+    return first.mean(axis=1) - (0 if second is None else second.mean(axis=1))
 
 
 def obstacle(*grids: np.ndarray) -> str:
@@ -91,8 +91,12 @@ def basis(grids: Collection[np.ndarray], trained: Collection[bool]) -> str:
     return obstacle(*grids) or over
 
 
-def half_width(grid: np.ndarray) -> float:
-    """Return half the width of the 95 % interval of a grid's mean; NaN if there is an obstacle."""
+def half_width(grid: Sequence[Any] | np.ndarray) -> float:
+    """Return half the width of the 95 % interval of a grid's mean; NaN if there is an obstacle.
+
+    The grid may be a list of the images' scores alone.
+    """
+    grid = np.asarray(grid, np.float64).reshape(len(grid), -1)
     if obstacle(grid):
         return math.nan
     _, error, freedom = estimate(grid)

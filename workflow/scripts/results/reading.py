@@ -22,7 +22,8 @@ def read_scores(paths: Iterable[str]) -> pd.DataFrame:
     text = {"noise": str, "method": str, "image": str}
     frames = [pd.read_csv(path, dtype=text, keep_default_na=False) for path in paths]
     scores = pd.concat(frames, ignore_index=True)
-    return scores if (scores[REPLICATE] > 1).any(axis=None) else scores.drop(columns=REPLICATE)
+    numbers = scores.filter(REPLICATE)
+    return scores if (numbers > 1).any(axis=None) else scores.drop(columns=numbers)
 
 
 def read_costs(paths: Iterable[str]) -> pd.DataFrame:

@@ -27,6 +27,11 @@ def noise_in_words(noise: Mapping[str, float | str]) -> str:
     return f"{name} ({', '.join(settings)})"
 
 
+def heading_of(noise: Mapping[str, float | str]) -> str:
+    """Return a noise setting in words, with its factor if it has one."""
+    return noise_in_words(noise) + (f", factor {noise['factor']}" if "factor" in noise else "")
+
+
 def caveats_in_words(labels: Texts, caveats: Texts) -> list[str]:
     """Return a sentence for each caveat: the methods of `labels` that have it, what it says."""
     methods: dict[str, list[str]] = {}
