@@ -1,8 +1,11 @@
 """Replicates: a network trained several times, the noise of the test images drawn several times."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from conftest import TWO_NOISES, Project
 from engine.configuration import checked, read_file
@@ -82,3 +85,37 @@ def test_a_method_may_not_be_called_as_replicates_are(finished: Project):
     checked(config, method)
     with pytest.raises(ConfigurationError, match=r"methods\.2: replicates have numbers"):
         checked(config, method, {"replicates": {"noise": 2}})
+
+
+def test_scores_of_replicates_are_kept_and_say_how_far_runs_lie_apart(twice: Project, tmp_path):
+    project = twice.copied(tmp_path / "kept")
+    run, kept = "results/phantom", project.folder / "resources/evidence/phantom.csv.gz"
+    (project.folder / "docs").mkdir()
+    done = project.script("replicates.py", run, "--dataset", "phantom")
+    assert done.returncode == 0, done.stdout
+    scores = pd.read_csv(project.folder / run / "scores.csv")
+    found = pd.read_csv(kept)
+    assert len(found) == len(scores)
+    rows = yaml.safe_load((project.folder / "resources/spread.yaml").read_text())["rows"]
+    for noise, row in zip(TWO_NOISES, rows, strict=True):
+        for method, trained in (("unet", True), ("median", False)):
+            some = scores[(scores["noise"] == noise) & (scores["method"] == method)]
+            means = some.groupby(["training", "draw"])["ssim"].mean()
+            if trained:  # training + half of the draw's variance in means of two draws
+                by_training = means.groupby("training").mean()
+                variance = by_training.var() + means.groupby("training").var().mean() / 2
+            else:
+                variance = means.var()
+            assert row["methods"][method]["runs"] == 2
+            assert row["methods"][method]["deviation"] == pytest.approx(variance**0.5, rel=1e-4)
+
+    # What is there once stays when results/ is lost; other settings are no replicates.
+    before = found.drop_duplicates(["noise", "method", "training", "draw"])
+    shutil.rmtree(project.folder / run / f"scores/{TWO_NOISES[0]}/2")
+    assert project.script("replicates.py", run).returncode == 0
+    assert len(pd.read_csv(kept)) == len(before) * 4
+    record = project.folder / run / f"provenance/filter_images/{TWO_NOISES[0]}/median.json"
+    record.write_text(record.read_text().replace('"size": 3', '"size": 5'))
+    done = project.script("replicates.py", run)
+    assert done.returncode == 1
+    assert f"{TWO_NOISES[0]}/median: its settings differ from those in" in done.stdout
