@@ -167,8 +167,9 @@ def page(repeats: int, tables: int) -> str:
         f"# How often intervals cover and verdicts are wrong, in {repeats:,} simulations each",
         "Of the 95 % intervals, these cover the true mean or the true difference:",
         markdown(coverage_table(repeats)),
-        f"- {IMAGES} images, {DRAWS} draws. Standard deviations of SSIM: {SHARED} of images for all "
-        f"methods, {OWN} for each; {INTERACTION} of a training on an image; {RESIDUAL} of a draw.\n"
+        f"- {IMAGES} images, {DRAWS} draws. Standard deviations of SSIM: {SHARED} of images for "
+        f"all methods, {OWN} for each; {INTERACTION} of a training on an image; "
+        f"{RESIDUAL} of a draw.\n"
         f"- With fewer than {ENOUGH} trainings the intervals are over images and draws alone. The "
         "last column has such intervals for any number.",
         "Of these tables, so many have a wrong verdict:",

@@ -11,7 +11,7 @@ import compare_methods
 import plot_compute
 from compare_methods import cost_table, lost_table, ssim_notes, ssim_table, tuned_table
 from plot_compute import MARKED, compute_figure, group_of, summary
-from results.intervals import half_width
+from results.intervals import ENOUGH, FEW, IMAGES, PAIRS, TRAININGS
 from results.reading import COSTS, read_methods, read_published, read_scores, read_tuned
 from results.wording import PHANTOM_WARNING
 from test_results import DASH, DOTS, figure_of, job_of, texts_of
@@ -128,15 +128,65 @@ def test_each_mean_says_how_sure_it_is():
     low, high = scipy.stats.t.interval(0.95, 2, scores.mean(), scipy.stats.sem(scores))
     assert rows["U-Net"] == [f"0.9000 ± {(high - low) / 2:.4f}", "0.7000 ± 0.0430", DASH]
     assert list(rows) == ["noisy", *LABELS.values()]
-    for values in ([0.5], [0.5, 0.5], [0.5, np.nan], [0.5, np.inf], []):
-        assert np.isnan(half_width(values))
 
 
-def test_intervals_cover_the_mean_as_often_as_they_say():
-    rng = np.random.default_rng(0)
-    scores = rng.beta(30, 3, (4000, 20))  # skewed, below one, as similarities are
-    hits = [abs(some.mean() - 30 / 33) <= half_width(some) for some in scores]
-    assert 0.935 < np.mean(hits) < 0.965
+def test_it_says_over_what_the_intervals_are():
+    many = np.random.default_rng(0).random((3, ENOUGH))
+    few = many[:, :2]
+    grids = {("a", "noisy"): few[:, :1], ("a", "x"): many, ("a", "y"): few, ("a", "z"): few[:, :1]}
+    grids |= {("b", method): values for (_, method), values in grids.items()}
+    labels = {"noisy": "noisy", "x": "ex", "y": "why", "z": "zed"}
+    _, *lines = compare_methods.sure_notes(grids, labels, ["x", "y"])
+    assert lines == [f"noisy, zed: {IMAGES}.", f"ex: {TRAININGS}.", f"why: {FEW}."]
+    _, line = compare_methods.sure_notes({("a", "x"): many[:1]}, labels, ["x"])
+    assert line == "ex: no interval, since there is one test image."
+
+
+def pairs_of(*lines: tuple) -> pd.DataFrame:
+    """Pairs with a verdict and a p-value, or with neither."""
+    return pd.DataFrame(
+        [
+            {"noise": noise, "first": first, "second": second, "verdict": verdict}
+            | {"p": 0.01 if verdict else np.nan, "over": IMAGES if verdict else FEW}
+            for noise, first, second, verdict in lines
+        ]
+    )
+
+
+def test_verdicts_are_on_each_method_against_the_best_without_a_caveat():
+    pairs = pairs_of(
+        ("gauss", "autoencoder", "unet", "worse"),
+        ("gauss", "unet", "median", "better"),
+        ("gauss", "autoencoder", "median", "undecided"),
+        ("pois", "autoencoder", "unet", "equivalent"),
+        ("pois", "autoencoder", "median", ""),
+        ("pois", "autoencoder", "snap", "worse"),
+    )
+    rows = compare_methods.verdict_table(pairs, table_of(), NOISE, LABELS, CAVEATS)
+    assert rows_of(rows) == {
+        "auto-encoder": ["worse", "**best**", DASH],
+        "U-Net": ["**best**", "equivalent", DASH],
+        "median": ["worse", DASH, DASH],
+        "snapped †": [DASH, "better", DASH],
+    }
+    what, how, why, mend = compare_methods.verdict_notes(pairs, 0.005)
+    assert "0.005 SSIM" in what
+    assert "(5)" in how
+    assert why == f"No verdict: {FEW}."
+    assert mend == "For verdicts on trained methods, set replicates: {training: 6}."
+
+
+def test_without_a_verdict_a_sentence_says_why():
+    pairs = pairs_of(("gauss", "autoencoder", "unet", ""), ("pois", "unet", "median", ""))
+    assert compare_methods.verdict_table(pairs, table_of(), NOISE, LABELS, {}).empty
+    why, mend = compare_methods.verdict_notes(pairs, 0.005)
+    assert why == f"No verdict: {FEW}."
+    assert "replicates" in mend
+    (line,) = compare_methods.verdict_notes(pairs[:0], 0.005)
+    assert line == "No verdict, since no noise setting has two methods."
+    # Verdicts on others are in pairs.csv, but there is none against the best.
+    pairs = pairs_of(("gauss", "autoencoder", "median", "better"))
+    assert compare_methods.verdict_table(pairs, table_of(), NOISE, LABELS, {}).empty
 
 
 def test_notes_explain_bold_marks_and_the_published_poisson_noise():
@@ -208,15 +258,16 @@ def test_page_of_all_methods(tmp_path, monkeypatch, labels):
         paths["tuning"][0].write_text('[{"settings": {"size": 5}, "ssim": 0.6}]')
     paths["published"] = tmp_path / "published.yaml"
     paths["published"].write_text(yaml.safe_dump(PUBLISHED))
-    outputs = {name: tmp_path / f"out.{name}" for name in ("md", "html", "csv", "scores")}
+    outputs = {name: tmp_path / f"out.{name}" for name in ("md", "html", "csv", "scores", "pairs")}
     params = {"dataset": "phantom", "rendered": True, "image_size": 32, "noise": NOISE}
     params |= {"labels": labels, "caveats": CAVEATS, "uses": USES}
+    params |= {"trained": ["autoencoder", "unet"], "margin": 0.005}
     compare_methods.main(job_of(input=paths, output=outputs, params=params))
     text = (tmp_path / "out.md").read_text()
     assert text.startswith("# All methods: digital phantom (phantom)\n")
     headings = [line[3:] for line in text.splitlines() if line.startswith("## ")]
     others = ["Cost and what each method uses", "Lost without clean images", "Tuned settings"]
-    assert headings == ["SSIM", "How sure the means are", *(others if labels else [])]
+    assert headings == ["SSIM", "How sure the means are", "Verdicts", *(others if labels else [])]
     warning = "The images are a digital phantom: this says nothing about patients."
     for part in ("over 3 test images", "*published auto", warning):
         assert part in text
@@ -224,6 +275,11 @@ def test_page_of_all_methods(tmp_path, monkeypatch, labels):
     assert text.count("- † snapped: ") == (1 if labels else 0)
     assert ("**0.9500**" in text) == bool(labels)
     assert ("<strong>0.9500</strong>" in (tmp_path / "out.html").read_text()) == bool(labels)
+    pairs = pd.read_csv(outputs["pairs"], keep_default_na=False)
+    assert list(pairs) == PAIRS
+    # All differences of these scores are the same for all images.
+    assert not pairs[["difference", "low", "high", "p", "verdict"]].any(axis=None)
+    assert len(pairs) == (3 + 6 if labels else 0)
     assert len(read_scores([outputs["scores"]])) == 3 * len(paths["scores"])
     assert set(read_methods(outputs["csv"])["method"]) == {"noisy", *labels}
     parts = {"input": {"methods": outputs["csv"], "scores": outputs["scores"]}, "params": params}

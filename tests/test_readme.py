@@ -126,6 +126,7 @@ def test_results_are_pasted():
     assert counts == {
         "README.md": 1,
         "docs/denoisers.md": 4,
+        "docs/evidence.md": 1,
         "docs/reproduction.md": 2,
         "docs/scaling.md": 1,
         "docs/speed.md": 1,
@@ -241,7 +242,9 @@ def test_values_that_the_page_on_the_configuration_gives_are_those_of_the_file()
     config = yaml.safe_load((ROOT / "config.yaml").read_text())
     section = CONFIGURATION.split("\n### Data sets")[0]
     given = re.findall(r"^\| `(\w+)` \| [^|]*\| `(.*?)` \|", section, re.MULTILINE)
-    assert {"dataset", "image_size", "seed", "device", "table"} == {key for key, _ in given}
+    assert {"dataset", "image_size", "seed", "device", "table", "margin"} == {
+        key for key, _ in given
+    }
     assert {key: yaml.safe_load(value) for key, value in given}.items() <= config.items()
 
 

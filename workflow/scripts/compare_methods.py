@@ -89,26 +89,24 @@ def sure_table(table: pd.DataFrame, noise: Iterable[str], labels: Texts) -> pd.D
 
 
 def verdict_table(
-    pairs: pd.DataFrame,
-    table: pd.DataFrame,
-    noise: Iterable[str],
-    labels: Texts,
-    caveats: Texts,
+    pairs: pd.DataFrame, table: pd.DataFrame, noise: Iterable[str], labels: Texts, caveats: Texts
 ) -> pd.DataFrame:
     """Return as text the verdict on each method against the best one; empty if there is none.
 
     Takes what `compare` returns; see `ssim_table` for the other arguments. Methods with a caveat
     are no yardstick.
     """
-    swapped = pairs.rename(columns={"first": "second", "second": "first"})
-    swapped["verdict"] = swapped["verdict"].replace({"better": "worse", "worse": "better"})
-    judged = pd.concat([pairs, swapped]).query("verdict != ''").set_index(["noise", "second"])
+    swapped = {"better": "worse", "worse": "better"}
+    found = {}
+    for line in pairs[pairs["verdict"] != ""].itertuples():
+        found[line.noise, line.first, line.second] = line.verdict
+        found[line.noise, line.second, line.first] = swapped.get(line.verdict, line.verdict)
     means = by_noise(table, [name for name in labels if name not in caveats], noise)
+    yardsticks = means.dropna(how="all", axis=1).idxmax()
     rows = pd.DataFrame(MISSING, index=list(labels), columns=list(noise))
-    for name, yardstick in means.dropna(how="all", axis=1).idxmax().items():
-        if (name, yardstick) in judged.index:
-            found = judged.loc[[(name, yardstick)]].set_index("first")["verdict"]
-            rows[name] = found.reindex(labels).fillna(MISSING)
+    for name, yardstick in yardsticks.items():
+        rows[name] = [found.get((name, method, yardstick), MISSING) for method in labels]
+        if (rows[name] != MISSING).any():
             rows.loc[yardstick, name] = "**best**"
     rows = rows[(rows != MISSING).any(axis=1)]
     rows.insert(0, "Method", [marked(labels, caveats)[name] for name in rows.index])
