@@ -14,7 +14,7 @@ from noise.seeds import generator
 from plot_errors import autocorrelation, mean_autocorrelation, mean_errors, white_noise
 from plot_examples import detail, ranked, short
 from plot_paired import by_image, standing
-from results.figures import interpolation, methods_shown, style
+from results.figures import FIRST, interpolation, methods_shown, style
 from results.intervals import half_width
 from results.wording import PHANTOM_WARNING
 from test_results import DOTS, figure_of, texts_of
@@ -94,6 +94,7 @@ def test_figure_of_examples_has_images_errors_and_details(tmp_path, monkeypatch,
         'Test images: the best, the median, the worst by the SSIM of "auto-encoder". Below each:'
     )
     assert "Of 4 methods these are" in note
+    assert (FIRST in " ".join(note.split())) == repeated
     assert PHANTOM_WARNING in " ".join(note.split())
     *cells, bar = figure.axes
     rows = np.reshape(cells, (5, 3)).T
@@ -303,7 +304,11 @@ def test_figure_of_errors_has_maps_and_curves(tmp_path, monkeypatch):
     assert np.isnan(same).all()
     assert to_hex(curves.axes[0].lines[0].get_color()) == "#000000"
     assert "the test images (3)" in said(figure)
+    assert FIRST not in said(figure)
     assert f"{plot_errors.NO_CURVE.format('Same')} {PHANTOM_WARNING}" in said(figure)
+    (tmp_path / "same.csv").write_text("ssim,training,draw\n0.5,1,1\n0.6,1,2\n")
+    figure = figure_of(plot_errors, tmp_path, monkeypatch, input=inputs, params=params)
+    assert FIRST in said(figure)
 
 
 @pytest.mark.slow
