@@ -19,7 +19,7 @@ from results.intervals import half_width
 from results.wording import PHANTOM_WARNING
 from test_results import DOTS, figure_of, texts_of
 
-CANDIDATES = {"autoencoder": "auto-encoder", "unet": "U-$Net$", "median": "median", "tv": "TV"}
+CANDIDATES = {"autoencoder": "auto-encoder", "unet": "U-$^$", "median": "median", "tv": "TV"}
 PUBLISHED = ["autoencoder", "median"]
 PARAMS = {"dataset": "phantom", "rendered": True, "noise": DOTS, "published": PUBLISHED}
 SSIM = {"noisy": 0.1, "autoencoder": 0.5, "unet": 0.9, "median": 0.6, "tv": 0.7}
@@ -73,7 +73,7 @@ def files_of_examples(folder, images=3, repeated=False) -> dict:
             others = scores.assign(ssim=0.0, training=2, draw=1)
             scores = pd.concat([scores.assign(training=1, draw=1), others])
         scores.to_csv(folder / f"{name}.csv", index=False)
-    (folder / "split.csv").write_text("id,part\n$1$,test\n2,test\n3,test\n")
+    (folder / "split.csv").write_text("id,part\n$^$,test\n2,test\n3,test\n")
     return {
         "clean": folder / "clean.npy",
         "noisy": folder / "noisy.npy",
@@ -107,7 +107,7 @@ def test_figure_of_examples_has_images_errors_and_details(tmp_path, monkeypatch,
     assert rows[0][0].get_title() == "ground truth"
     assert {axis.get_title() for axis in rows[0][1:]} == set(headings)
     names = [axis.get_ylabel() for axis in rows[:, 0]]
-    assert names == ["best image 3", "median image $1$", "worst image 2"]
+    assert names == ["best image 3", "median image $^$", "worst image 2"]
     below = ["", "SSIM 0.000", "SSIM 0.400", "SSIM 0.800", "SSIM 0.500"]
     assert [axis.get_xlabel() for axis in rows[2]] == below
     for axis, grey in zip(rows[2], (0, 0.1, 0.5, 0.9, 0.6), strict=True):
@@ -138,7 +138,7 @@ def test_examples_of_one_image_or_without_methods(tmp_path, monkeypatch):
     assert note.startswith(
         'By the SSIM of "noisy" no test image is best: there is one, or no score'
     )
-    assert figure.axes[0].get_ylabel() == "image $1$"
+    assert figure.axes[0].get_ylabel() == "image $^$"
 
 
 def training_files(folder, *names: str) -> dict:
@@ -220,7 +220,7 @@ def test_paired_scores_are_joined_image_by_image(tmp_path, monkeypatch):
     figure = paired_of(score_lines(x=values, y={"unet": [0.7, 0.8]}), tmp_path, monkeypatch)
     x, y = figure.axes
     assert [axis.get_title("left") for axis in (x, y)] == ["x", "y"]
-    assert texts_of(x.get_yticklabels()) == ["U-$Net$", "median", "TV", "auto-encoder"]
+    assert texts_of(x.get_yticklabels()) == ["U-$^$", "median", "TV", "auto-encoder"]
     joined = [path.tolist() for path in x.collections[0].get_segments()]
     assert joined == [[[0.8, 3], [0.5, 2], [0.6, 1]], [[0.9, 3], [0.7, 2], [0.6, 1]]]
     dots = [line.get_xdata().tolist() for line in x.lines if len(line.get_xdata()) == 2]
