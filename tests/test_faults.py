@@ -396,7 +396,7 @@ def test_a_test_set_of_one_and_images_without_contrast(project: Project, tmp_pat
         for number, level in levels.items():
             Image.fromarray(np.full((20, 20), level, np.uint8)).save(folder / f"{number}.png")
         sources = f"datasets={{{name}: {{sources: [{folder}], train: 5}}}}"
-        project.succeed(*ONE, f"dataset={name}", sources)
+        project.succeed("all", "figures", *ONE, f"dataset={name}", sources)
         scores = pd.read_csv(project.folder / f"results/{name}/scores.csv")
         assert len(scores) == 3
         assert np.isfinite(scores[["ssim", "psnr"]]).all(axis=None)

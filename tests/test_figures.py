@@ -14,12 +14,12 @@ from noise.seeds import generator
 from plot_errors import autocorrelation, mean_autocorrelation, mean_errors, white_noise
 from plot_examples import detail, ranked, short
 from plot_paired import by_image, standing
-from results.figures import interpolation, methods_shown, style
+from results.figures import FIRST, interpolation, methods_shown, style
 from results.intervals import half_width
 from results.wording import PHANTOM_WARNING
 from test_results import DOTS, figure_of, texts_of
 
-CANDIDATES = {"autoencoder": "auto-encoder", "unet": "U-$Net$", "median": "median", "tv": "TV"}
+CANDIDATES = {"autoencoder": "auto-encoder", "unet": "U-$^$", "median": "median", "tv": "TV"}
 PUBLISHED = ["autoencoder", "median"]
 PARAMS = {"dataset": "phantom", "rendered": True, "noise": DOTS, "published": PUBLISHED}
 SSIM = {"noisy": 0.1, "autoencoder": 0.5, "unet": 0.9, "median": 0.6, "tv": 0.7}
@@ -73,7 +73,7 @@ def files_of_examples(folder, images=3, repeated=False) -> dict:
             others = scores.assign(ssim=0.0, training=2, draw=1)
             scores = pd.concat([scores.assign(training=1, draw=1), others])
         scores.to_csv(folder / f"{name}.csv", index=False)
-    (folder / "split.csv").write_text("id,part\n$1$,test\n2,test\n3,test\n")
+    (folder / "split.csv").write_text("id,part\n$^$,test\n2,test\n3,test\n")
     return {
         "clean": folder / "clean.npy",
         "noisy": folder / "noisy.npy",
@@ -94,6 +94,7 @@ def test_figure_of_examples_has_images_errors_and_details(tmp_path, monkeypatch,
         'Test images: the best, the median, the worst by the SSIM of "auto-encoder". Below each:'
     )
     assert "Of 4 methods these are" in note
+    assert (FIRST in " ".join(note.split())) == repeated
     assert PHANTOM_WARNING in " ".join(note.split())
     *cells, bar = figure.axes
     rows = np.reshape(cells, (5, 3)).T
@@ -106,7 +107,7 @@ def test_figure_of_examples_has_images_errors_and_details(tmp_path, monkeypatch,
     assert rows[0][0].get_title() == "ground truth"
     assert {axis.get_title() for axis in rows[0][1:]} == set(headings)
     names = [axis.get_ylabel() for axis in rows[:, 0]]
-    assert names == ["best image 3", "median image $1$", "worst image 2"]
+    assert names == ["best image 3", "median image $^$", "worst image 2"]
     below = ["", "SSIM 0.000", "SSIM 0.400", "SSIM 0.800", "SSIM 0.500"]
     assert [axis.get_xlabel() for axis in rows[2]] == below
     for axis, grey in zip(rows[2], (0, 0.1, 0.5, 0.9, 0.6), strict=True):
@@ -137,7 +138,7 @@ def test_examples_of_one_image_or_without_methods(tmp_path, monkeypatch):
     assert note.startswith(
         'By the SSIM of "noisy" no test image is best: there is one, or no score'
     )
-    assert figure.axes[0].get_ylabel() == "image $1$"
+    assert figure.axes[0].get_ylabel() == "image $^$"
 
 
 def training_files(folder, *names: str) -> dict:
@@ -219,7 +220,7 @@ def test_paired_scores_are_joined_image_by_image(tmp_path, monkeypatch):
     figure = paired_of(score_lines(x=values, y={"unet": [0.7, 0.8]}), tmp_path, monkeypatch)
     x, y = figure.axes
     assert [axis.get_title("left") for axis in (x, y)] == ["x", "y"]
-    assert texts_of(x.get_yticklabels()) == ["U-$Net$", "median", "TV", "auto-encoder"]
+    assert texts_of(x.get_yticklabels()) == ["U-$^$", "median", "TV", "auto-encoder"]
     joined = [path.tolist() for path in x.collections[0].get_segments()]
     assert joined == [[[0.8, 3], [0.5, 2], [0.6, 1]], [[0.9, 3], [0.7, 2], [0.6, 1]]]
     dots = [line.get_xdata().tolist() for line in x.lines if len(line.get_xdata()) == 2]
@@ -303,7 +304,11 @@ def test_figure_of_errors_has_maps_and_curves(tmp_path, monkeypatch):
     assert np.isnan(same).all()
     assert to_hex(curves.axes[0].lines[0].get_color()) == "#000000"
     assert "the test images (3)" in said(figure)
+    assert FIRST not in said(figure)
     assert f"{plot_errors.NO_CURVE.format('Same')} {PHANTOM_WARNING}" in said(figure)
+    (tmp_path / "same.csv").write_text("ssim,training,draw\n0.5,1,1\n0.6,1,2\n")
+    figure = figure_of(plot_errors, tmp_path, monkeypatch, input=inputs, params=params)
+    assert FIRST in said(figure)
 
 
 @pytest.mark.slow

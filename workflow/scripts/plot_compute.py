@@ -83,7 +83,8 @@ def summary(
     if points["half_width"].notna().any():
         note += f" {BARS}"
     if unsure := points["label"][points["half_width"].isna()].tolist():
-        note += f" {NO_BAR} {', '.join(unsure)}."
+        every = len(unsure) == len(points) > 1
+        note += f" {NO_BAR} {'all methods' if every else ', '.join(unsure)}."
     if len(complete) < len(ssim):
         labels = methods.loc[~methods["method"].isin(complete), "label"].unique()
         note += f" Left out, since they lack some of these: {', '.join(labels)}."

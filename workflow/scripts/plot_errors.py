@@ -9,7 +9,17 @@ from matplotlib.figure import Figure, SubFigure
 from engine.job import Snakemake, run
 from files.arrays import StoredImages
 from files.tables import read_table
-from results.figures import SIGN, SIZE, SOME, interpolation, methods_shown, save, style, write_note
+from results.figures import (
+    FIRST,
+    SIGN,
+    SIZE,
+    SOME,
+    interpolation,
+    methods_shown,
+    save,
+    style,
+    write_note,
+)
 from results.wording import PHANTOM_WARNING, heading_of, images_of
 
 Images = np.ndarray | StoredImages  # (N, H, W), values in [0, 1]
@@ -21,8 +31,8 @@ NOTE = (
     "truth), in grey levels of [0, 1]; the ends of a scale stand for what is beyond them too. "
     "Curves: autocorrelation of what was removed (noisy - denoised), down and across, mean over "
     "the images. Of a perfect denoiser it is that of the noise itself (noisy - truth), which "
-    "clipping makes depend on the image. Above that curve, structure was removed as well; below "
-    "it, noise was left. The grey band holds 95 % of such means of white noise."
+    "depends on the image where values are clipped. Above that curve, structure was removed as "
+    "well; below it, noise was left. The grey band holds 95 % of such means of white noise."
 )
 NO_CURVE = "No curve, since in some image nothing was removed, or the same everywhere: {}."
 
@@ -111,10 +121,8 @@ def main(snakemake: Snakemake) -> None:
     inputs, params = snakemake.input, snakemake.params
     clean, noisy = StoredImages(inputs.clean), StoredImages(inputs.noisy)
     labels, paths = params.candidates, dict(zip(params.candidates, inputs.denoised, strict=True))
-    means = {
-        method: np.mean([float(line["ssim"]) for line in read_table(path)])
-        for method, path in zip(labels, inputs.scores, strict=True)
-    }
+    scores = dict(zip(labels, map(read_table, inputs.scores), strict=True))
+    means = {m: np.mean([float(line["ssim"]) for line in lines]) for m, lines in scores.items()}
     methods = methods_shown(labels, params.published, means, METHODS)
     maps = {"noisy": mean_errors(clean, noisy)}
     curves = {"the noise itself": mean_autocorrelation(noisy, clean)}
@@ -133,6 +141,8 @@ def main(snakemake: Snakemake) -> None:
         notes.append(NO_CURVE.format(", ".join(without)))
     if len(methods) < len(labels):
         notes.append(SOME.format(len(labels)))
+    if any("training" in line for lines in scores.values() for line in lines):
+        notes.append(FIRST)
     if params.rendered:
         notes.append(PHANTOM_WARNING)
     write_note(figure, notes)

@@ -17,7 +17,7 @@ from matplotlib.patheffects import withStroke
 from engine.job import Snakemake, run
 from files.arrays import load_images
 from files.tables import ids_of, read_table
-from results.figures import DPI, GREY, SIZE, SOME, interpolation, methods_shown, save
+from results.figures import DPI, FIRST, GREY, SIZE, SOME, interpolation, methods_shown, save
 from results.wording import PHANTOM_WARNING, heading_of, images_of
 
 METHODS = 3  # beside the ground truth and the noisy images
@@ -156,6 +156,8 @@ def main(snakemake: Snakemake) -> None:
     notes = [(RANKED if words else NOT_RANKED).format(words, labels[reference]), BELOW_EACH]
     if len(methods) < len(params.candidates):
         notes.append(SOME.format(len(params.candidates)))
+    if REPEATED[0] in lines[0]:
+        notes.append(FIRST)
     if params.rendered:
         notes.append(PHANTOM_WARNING)
     figure = example_figure(columns, similarity, names, title, " ".join(notes))
