@@ -11,7 +11,7 @@ import compare_methods
 import plot_compute
 from compare_methods import cost_table, lost_table, ssim_notes, ssim_table, tuned_table
 from plot_compute import MARKED, compute_figure, group_of, summary
-from results.intervals import ENOUGH, FEW, IMAGES, PAIRS, TRAININGS
+from results.intervals import ENOUGH, FEW, IMAGES, PAIRS, TRAININGS, half_width
 from results.reading import COSTS, read_methods, read_published, read_scores, read_tuned
 from results.wording import PHANTOM_WARNING
 from test_results import DASH, DOTS, figure_of, job_of, texts_of

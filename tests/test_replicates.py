@@ -118,4 +118,4 @@ def test_scores_of_replicates_are_kept_and_say_how_far_runs_lie_apart(twice: Pro
     record.write_text(record.read_text().replace('"size": 3', '"size": 5'))
     done = project.script("replicates.py", run)
     assert done.returncode == 1
-    assert f"{TWO_NOISES[0]}/median: its settings differ from those in" in done.stdout
+    assert f"{TWO_NOISES[0]}/median: its settings differ among runs" in done.stdout

@@ -32,7 +32,7 @@ def mean_table(scores: pd.DataFrame, noise: Mapping[str, Noise]) -> pd.DataFrame
         scores: Columns `noise`, `method`, `image`, `ssim`, `psnr`.
         noise: The noise settings by id.
     """
-    means = scores.groupby(["noise", "method"])["ssim"].mean().unstack()
+    means = scores.groupby(["noise", "method"])["ssim"].mean(skipna=False).unstack()
     means = means.loc[list(noise), scores["method"].unique()]
     return means.rename_axis(columns=None).reset_index()
 

@@ -27,38 +27,28 @@ RUN = ["noise", "method", *REPLICATE]
 Entry = dict[str, Any]
 
 
-def made_in(run: Path) -> dict[str, Entry]:
-    """Return what made each method's results in a run, by `NOISE/METHOD`, from its records."""
-    found: dict[str, Entry] = {}
+def made_in(run: Path, before: dict[str, Entry]) -> dict[str, Entry]:
+    """Return what made each method's results, by `NOISE/METHOD`, earlier and in a run's records.
+
+    Raises:
+        SystemExit: When a method had other settings, since its runs are then no replicates.
+    """
+    found = dict(before)
     for path, record in read_records([run]):
         rule, params = record["rule"], record["params"]
         if rule in ("train_denoiser", "filter_images"):
             noise, *parts = path.relative_to(run / RECORDS / rule).with_suffix("").parts
             (method,) = (part for part in parts if not part.isdigit())
+            name = f"{noise}/{method}"
             kept = {key: params[key] for key in ("plugin", "settings", "noise")}
-            entry = found.setdefault(f"{noise}/{method}", kept | {"made": {}})
+            entry = found.setdefault(name, kept | {"made": {}})
+            if any(entry[key] != value for key, value in kept.items()):
+                sys.exit(f"{name}: its settings differ among runs; give the run a new name")
             if rule == "train_denoiser":
                 number = int(parts[-1]) if parts[-1].isdigit() else 1
                 packages = (f"{name} {version}" for name, version in params["packages"].items())
                 entry["made"][number] = ", ".join([record["made"][:10], *packages])
-    return found
-
-
-def joined(before: dict[str, Entry], now: dict[str, Entry]) -> dict[str, Entry]:
-    """Return what made earlier and present results.
-
-    Raises:
-        SystemExit: When a method had other settings, since its runs are then no replicates.
-    """
-    result = dict(before)
-    for name, entry in now.items():
-        old = before.get(name, entry)
-        if any(old[key] != entry[key] for key in entry.keys() - {"made"}):
-            sys.exit(
-                f"{name}: its settings differ from those in {EVIDENCE}; give the run a new name"
-            )
-        result[name] = entry | {"made": old["made"] | entry["made"]}
-    return dict(sorted(result.items()))
+    return dict(sorted(found.items()))
 
 
 def scores_of(run: Path, kept: Path) -> pd.DataFrame:
@@ -132,7 +122,7 @@ def main() -> None:
     arguments = parser.parse_args()
     kept, sidecar = (EVIDENCE / f"{arguments.run.name}.{kind}" for kind in ("csv.gz", "yaml"))
     before = yaml.safe_load(sidecar.read_text(encoding="utf-8")) if sidecar.exists() else {}
-    made = joined(before, made_in(arguments.run))
+    made = made_in(arguments.run, before)
     scores = scores_of(arguments.run, kept)
     with replacing(kept) as path:  # a few more decimals than tables show; no date in the file
         scores.round(7).to_csv(path, index=False, compression={"method": "gzip", "mtime": 1})

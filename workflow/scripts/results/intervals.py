@@ -96,7 +96,8 @@ def half_width(grid: Sequence[Any] | np.ndarray) -> float:
 
     The grid may be a list of the images' scores alone.
     """
-    grid = np.asarray(grid, np.float64).reshape(len(grid), -1)
+    grid = np.asarray(grid, np.float64)
+    grid = grid[:, None] if grid.ndim == 1 else grid
     if obstacle(grid):
         return math.nan
     _, error, freedom = estimate(grid)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ def read_scores(paths: Iterable[str]) -> pd.DataFrame:
     Where there are replicates, also the number of the `training` and of the `draw` of the noise.
     """
     text = {"noise": str, "method": str, "image": str}
-    frames = [pd.read_csv(path, dtype=text, keep_default_na=False) for path in paths]
+    unknown = dict.fromkeys(["ssim", "psnr"], ["", "nan"])
+    read = partial(pd.read_csv, dtype=text, keep_default_na=False, na_values=unknown)
+    frames = [read(path) for path in paths]
     scores = pd.concat(frames, ignore_index=True)
     numbers = scores.filter(REPLICATE)
     return scores if (numbers > 1).any(axis=None) else scores.drop(columns=numbers)
