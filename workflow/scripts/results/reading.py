@@ -21,7 +21,7 @@ def read_scores(paths: Iterable[str]) -> pd.DataFrame:
     Where there are replicates, also the number of the `training` and of the `draw` of the noise.
     """
     text = {"noise": str, "method": str, "image": str}
-    unknown = dict.fromkeys(["ssim", "psnr"], ["", "nan"])
+    unknown = {name: ["", "nan"] for name in ("ssim", "psnr")}
     read = partial(pd.read_csv, dtype=text, keep_default_na=False, na_values=unknown)
     frames = [read(path) for path in paths]
     scores = pd.concat(frames, ignore_index=True)
