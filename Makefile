@@ -9,7 +9,7 @@ export IMAGES
 QUOTED = $$($(BIN)/python -c 'import json, os; print(json.dumps(os.environ["IMAGES"], ensure_ascii=False))')
 SOURCES = "datasets={isbi2015: {sources: [$(QUOTED)]}}"
 
-.PHONY: help run test lint verify why check-paper real paper methods detector bench keras phantom-page readme
+.PHONY: help run report test lint verify why check-paper real paper methods detector bench keras phantom-page readme
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -17,6 +17,9 @@ help: ## list the targets
 run: .venv/run ## the table and the figures on the digital phantom
 	$(SNAKEMAKE)
 	@cat results/phantom/table.md 2>/dev/null || true # another data set may be configured
+
+report: .venv/run ## results/<run>/report.html: a run as one page to mail; ARGS="..." as for why
+	$(SNAKEMAKE) $(ARGS) -- page
 
 test: .venv/test ## all tests; those of the real images need ISBI2015_IMAGES=FOLDER
 	$(BIN)/python -m pytest -n 2 --dist loadgroup

@@ -16,6 +16,7 @@ include: "workflow/rules/images.smk"  # get, resize and split the images
 include: "workflow/rules/noise.smk"  # augment and corrupt them
 include: "workflow/rules/denoise.smk"  # tune or train the methods and apply them
 include: "workflow/rules/results.smk"  # score, tabulate and plot
+include: "workflow/rules/report.smk"  # write a run as one page
 include: "workflow/rules/docs.smk"  # compare the phantom with the real images
 
 

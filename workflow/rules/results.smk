@@ -84,7 +84,12 @@ rule compare_methods:
         costs=each("results/{run}/costs/{noise}/{method}.csv", SELECTED),
         tuning=each("results/{run}/tuning/{noise}/{method}.json", TUNED),
     output:
-        scores="results/{run}/scores.csv",
+        scores=report(
+            "results/{run}/scores.csv",
+            caption="../report/scores.rst",
+            category="Table",
+            labels={"result": "Scores of every test image"},
+        ),
         csv="results/{run}/methods.csv",
         pairs="results/{run}/pairs.csv",
         md="results/{run}/methods.md",

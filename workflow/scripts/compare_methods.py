@@ -1,6 +1,6 @@
 """Compares all methods: how well they denoise, what they cost and use, how they were tuned."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -9,7 +9,7 @@ from engine.job import Snakemake, run
 from results import reading, wording
 from results.intervals import ALPHA, ENOUGH, FEW, Grids, basis, compare, grids_of, half_width
 from results.pages import html, markdown, write_texts
-from results.reading import COSTS, Noise, Published, by_noise, published_rows
+from results.reading import COSTS, Noise, Published, best, by_noise, published_rows
 from results.wording import CLEAN, MARK, MISSING, MODEL, Texts, marked
 
 Uses = Mapping[str, Sequence[str]]  # by method: `CLEAN`, `MODEL`, both or nothing
@@ -34,16 +34,6 @@ def comparison(
     table = means.join(costs.set_index(["noise", "method"])).loc[order].reset_index()
     table.insert(2, "label", table["method"].map(labels))
     return table
-
-
-def best(means: pd.Series, caveats: Collection[str]) -> set[str]:
-    """Return the methods with the highest mean, and the highest of those without a caveat.
-
-    The means are NaN where a method was not run, and are compared to four decimals.
-    """
-    rounded = means.dropna().map(lambda mean: float(f"{mean:.4f}"))
-    groups = (rounded, rounded.drop(list(caveats), errors="ignore"))
-    return {method for group in groups for method in group.index[group == group.max()]}
 
 
 def ssim_table(

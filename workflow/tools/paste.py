@@ -14,6 +14,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 from files.atomic import replacing
+from results.jobs import measured
 
 MARKED = re.compile(r"(<!-- (table|times): ([^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -40,13 +41,8 @@ def table(file: Path) -> str:
 
 def times(*folders: Path) -> str:
     """Return a table of the time that the jobs of each rule took, in seconds."""
-    rows = []
-    for folder in (path / "benchmarks" for path in folders):
-        for path in sorted(folder.rglob("*.tsv")):
-            rule = path.relative_to(folder).with_suffix("").parts[0]
-            measured = pd.read_csv(path, sep="\t").iloc[0]
-            rows.append({"rule": rule, "seconds": measured["s"], "memory": measured["max_rss"]})
-    found = pd.DataFrame(rows).groupby("rule")
+    files = [path for folder in folders for path in sorted(folder.glob("benchmarks/**/*.tsv"))]
+    found = measured(files).groupby("rule")
     columns = {
         "jobs": found.size(),
         "seconds a job (median)": found["seconds"].median().round(1),

@@ -1,7 +1,7 @@
 """Reads what the steps before wrote, and what was published."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -74,3 +74,13 @@ def by_noise(
     """Return a value of a table: a row a method, a column a noise setting; NaN where not run."""
     wide = table.pivot(index="method", columns="noise", values=value)
     return wide.reindex(index=list(methods), columns=list(noise))
+
+
+def best(means: pd.Series, caveats: Collection[str]) -> set[str]:
+    """Return the methods with the highest mean, and the highest of those without a caveat.
+
+    The means are NaN where a method was not run, and are compared to four decimals.
+    """
+    rounded = means.dropna().map(lambda mean: float(f"{mean:.4f}"))
+    groups = (rounded, rounded.drop(list(caveats), errors="ignore"))
+    return {method for group in groups for method in group.index[group == group.max()]}

@@ -1,0 +1,99 @@
+"""Write a finished run as one page to mail; no part of a run.
+
+REQUIRED INPUTS: the tables, the figures, the test images with what the methods made of them, and
+beside them the records, benchmarks and logs of the jobs.
+OUTPUTS: results/{run}/report.html, and table.tex and methods.tex: its tables as LaTeX.
+"""
+
+# The figures of the page, in order: the caption in workflow/report/, a title, the file.
+FIGURES = [
+    ("compute", "Scores against costs", "compute.png"),
+    *(("examples", f"Examples: {noise}", f"{noise}.png") for noise in NOISES),
+    *([("training", "Losses of all trainings", "training.png")] if TRAINED else []),
+]
+
+
+def public(entry):
+    """Return a data set's entry without the names of folders, which a page to mail keeps private."""
+    sources = entry.get("sources", [])
+    shown = [s if "://" in s else "a folder or an archive" for s in sources]
+    return entry | ({"sources": shown} if sources else {})
+
+
+def in_prose(method):
+    """Return what the methods paragraph says of a method; settings by noise setting."""
+    found = {name: method.settings[name] for name in NOISES if name in method.settings}
+    budget = ("steps", "batch", "learning_rate")
+    return {
+        "plugin": method.plugin,
+        "recipe": method.recipe,
+        "grid": method.grid,
+        "inversion": method.inversion,
+        "settings": {
+            noise: {k: v for k, v in settings.items() if k != "training"}
+            for noise, settings in found.items()
+        },
+        "training": {
+            noise: {
+                k: settings["training"][k] for k in budget if k in settings["training"]
+            }
+            for noise, settings in found.items()
+            if method.recipe
+        },
+    }
+
+
+rule write_report:
+    input:
+        template=own_file("workflow/report/page.html.j2"),
+        references=own_file("resources/references.yaml"),
+        table="results/{run}/table.csv",
+        methods="results/{run}/methods.csv",
+        scores="results/{run}/scores.csv",
+        pairs=[],  # the verdicts, results/{run}/pairs.csv, go here
+        tuning=each("results/{run}/tuning/{noise}/{method}.json", TUNED),
+        clean=prepared("test.npy"),
+        split=prepared("split.csv"),
+        noisy=each("results/{run}/noisy/{noise}/test.npy", ["noisy"]),
+        denoised=each("results/{run}/denoised/{noise}/{method}.npy", CANDIDATES),
+        figures=[f"results/{{run}}/figures/{file}" for _, _, file in FIGURES],
+        captions=[own_file(f"workflow/report/{name}.rst") for name, _, _ in FIGURES],
+    output:
+        page="results/{run}/report.html",
+        table="results/{run}/table.tex",
+        methods="results/{run}/methods.tex",
+    log:
+        "results/{run}/logs/write_report.log",
+    benchmark:
+        "results/{run}/benchmarks/write_report.tsv"
+    localrule: True
+    conda:
+        "../envs/workflow.yaml"
+    params:
+        dataset=config["dataset"],
+        rendered=IS_RENDERED,
+        image_size=config["image_size"],
+        seed=config["seed"],
+        device=config["device"],
+        noise={name: config["noise"][name] for name in NOISES},
+        labels=LABELS,
+        caveats=CAVEATS,
+        table=config["table"],
+        titles=[title for _, title, _ in FIGURES],
+        plugins={name: in_prose(method) for name, method in SELECTED.items()},
+        configuration={
+            **{key: config[key] for key in ("run", "image_size", "seed", "device")},
+            "dataset": {
+                config["dataset"]: public(config["datasets"][config["dataset"]])
+            },
+            "noise": {name: config["noise"][name] for name in NOISES},
+            "methods": {name: config["methods"][name] for name in SELECTED},
+        },
+        code=source_digests("write_report.py"),
+    script:
+        "../scripts/write_report.py"
+
+
+rule page:
+    input:
+        expand("results/{run}/report.html", run=config["run"]),

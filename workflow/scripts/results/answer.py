@@ -1,0 +1,135 @@
+"""What a run found, in two sentences and a table."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from results.reading import best, by_noise
+from results.wording import Texts
+
+NETWORK = "autoencoder"  # the published network, as it is trained here
+REFERENCES = {NETWORK: "the published network", "median": "the published filter"}
+SEEN_FROM_THE_OTHER = {"better": "worse", "worse": "better"}
+
+
+def winners(table: pd.DataFrame, labels: Texts) -> dict[str, list[str]]:
+    """Return by noise setting the methods with the highest mean SSIM; of equals all, in order.
+
+    Args:
+        table: What `reading.read_methods` returns of `methods.csv`.
+        labels: What each method that counts is called, in order.
+    """
+    means = by_noise(table, labels, table["noise"].unique())
+    best_of = {noise: best(means[noise], ()) for noise in means}
+    return {noise: [name for name in labels if name in found] for noise, found in best_of.items()}
+
+
+def answer(
+    table: pd.DataFrame, labels: Texts, images: str, count: int, pairs: pd.DataFrame | None
+) -> str:
+    """Return two sentences: which method is ahead and by how much, and how sure that is.
+
+    Args:
+        table: See `winners`.
+        labels: See `winners`; methods with a caveat are not among them.
+        images: In words, see `wording.images_of`.
+        count: How many test images there are.
+        pairs: The verdicts, `pairs.csv`; None if there are none.
+    """
+    scored = table[table["method"].isin(labels) & table["ssim"].notna()]
+    methods = list(scored["method"].unique())
+    if not methods:
+        first = "No method has a score, so there is nothing to compare."
+    elif len(methods) == 1:
+        first = f"{labels[methods[0]]} is the only method, so there is nothing to compare it with."
+    else:
+        first = ahead(table, labels, images, count)
+    return f"{upper(first)} {upper(certainty(table, labels, count, pairs))}"
+
+
+def upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def ahead(table: pd.DataFrame, labels: Texts, images: str, count: int) -> str:
+    """Return a sentence that says in how many noise settings each method has the highest mean."""
+    found = winners(table, labels)
+    alone = Counter(names[0] for names in found.values() if len(names) == 1).most_common()
+    places = [(labels[name], number) for name, number in alone]
+    if shared := sum(len(names) > 1 for names in found.values()):
+        places.append(("more than one method", shared))
+    (name, number), *others = places
+    settings = f"{len(found)} noise setting{'s' * (len(found) > 1)}"
+    first = f"{name} has the highest mean SSIM in {number} of {settings}"
+    text = listed([first, *(f"{name} in {number}" for name, number in others)])
+    text += f", over {count} test image{'s' * (count > 1)} of the {images}"
+    if leader := leader_of(found):
+        against = [differences(table, leader, other, labels) for other in REFERENCES]
+        if against := list(filter(None, against)):
+            text += f"; {labels[leader]} lies {listed(against)}"
+    return f"{text}."
+
+
+def leader_of(found: Mapping[str, Sequence[str]]) -> str | None:
+    """Return the method that has the highest mean most often, if one has; see `winners`."""
+    counts = Counter(name for names in found.values() for name in names).most_common(2)
+    numbers = [number for _, number in counts]
+    return counts[0][0] if len(set(numbers)) == len(numbers) > 0 else None
+
+
+def differences(table: pd.DataFrame, method: str, other: str, labels: Texts) -> str:
+    """Return how far a method's means are from another's, in words; empty if that can't be said."""
+    if method == other or other not in labels:
+        return ""
+    means = by_noise(table, [method, other], table["noise"].unique())
+    found = (means.loc[method] - means.loc[other]).dropna()
+    if found.empty:
+        return ""
+    name = f"the {labels[other]} ({REFERENCES[other]})"
+    low, high = found.min(), found.max()
+    if low < 0 < high:
+        return f"between {-low:.4f} below and {high:.4f} above {name}"
+    sizes = dict.fromkeys(f"{size:.4f}" for size in sorted(found.abs())[:: max(len(found) - 1, 1)])
+    return f"{' to '.join(sizes)} {'below' if low < 0 else 'above'} {name}"
+
+
+def certainty(table: pd.DataFrame, labels: Texts, count: int, pairs: pd.DataFrame | None) -> str:
+    """Return a sentence that says how sure the means are, or which verdicts there are."""
+    if count < 2:
+        return "with one test image no mean has an interval: nothing can be said of other images."
+    if pairs is not None and (verdicts := all_verdicts(table, labels, pairs)):
+        return f"{verdicts}."
+    widths = table.loc[table["method"].isin(labels), "ssim_half_width"].dropna()
+    if widths.empty:
+        return "the scores do not vary, so no mean has an interval."
+    return (
+        f"the 95 % intervals of these means are at most ± {widths.max():.4f} over the test images "
+        "alone, and another training or another draw of the noise would move the means as well: "
+        "this is no verdict between methods."
+    )
+
+
+def all_verdicts(table: pd.DataFrame, labels: Texts, pairs: pd.DataFrame) -> str:
+    """Return the verdicts between the leading method and the published ones, in words."""
+    leader, texts = leader_of(winners(table, labels)), []
+    for other in filter(labels.get, REFERENCES):
+        found = pd.concat(
+            [
+                pairs[(pairs["first"] == leader) & (pairs["second"] == other)],
+                pairs[(pairs["first"] == other) & (pairs["second"] == leader)].replace(
+                    {"verdict": SEEN_FROM_THE_OTHER}
+                ),
+            ]
+        )
+        verdicts = Counter(found["verdict"].replace("", "without a verdict")).most_common()
+        if verdicts:
+            words = listed([f"{verdict} in {number}" for verdict, number in verdicts])
+            over = listed(list(dict.fromkeys(found["over"])))
+            texts.append(f"against the {labels[other]}, {labels[leader]} is {words} (over {over})")
+    return "; ".join(texts)
+
+
+def listed(words: Sequence[str]) -> str:
+    """Return words as an enumeration."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
