@@ -88,7 +88,7 @@ rule compare_methods:
             "results/{run}/scores.csv",
             caption="../report/scores.rst",
             category="Table",
-            labels={"result": "Scores of every test image"},
+            labels={"result": "All scores, a line for each test image"},
         ),
         csv="results/{run}/methods.csv",
         pairs="results/{run}/pairs.csv",

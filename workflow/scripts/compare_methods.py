@@ -187,10 +187,7 @@ def ssim_notes(
     without = f", and the best of those without {MARK}" if sentences else ""
     lines = [f"In bold: the best method{without}.", *sentences]
     if any(entry["distribution"] == "poisson" for entry in noise.values()):
-        lines.append(
-            "Poisson is the published noise, which adds steps of one size whatever the signal. "
-            "Networks can learn these steps, so these columns say little about clinical noise."
-        )
+        lines.append(wording.POISSON_WARNING.format("columns"))
     if published and published_rows(noise, published):
         lines.append(f"In italics: published. Published: {published['source']}.")
     return lines

@@ -29,8 +29,8 @@ from results.report_tables import Cell, Table, number
 from results.wording import MISSING, Texts
 
 LIMIT = 10_000_000  # bytes of the page
-ROWS = 600  # of the table of test images, at most: with four pictures each, 4 MB
-FIGURES = 3_000_000  # bytes of all figures, which Base64 makes 4 MB
+BESIDES = 1_500_000  # of these for text and the library; figures have what pictures leave
+ROWS = 600  # of the table of test images, at most
 PRETTY = {"sort_keys": False, "allow_unicode": True, "default_flow_style": None, "width": 100}
 SIDE, QUALITY, FIGURE_QUALITY = 64, 50, 85  # pixels of a picture; of WebP, up to 100
 
@@ -86,6 +86,7 @@ def images_table(
     """
     indices = shown_images(len(names), len(best))
     keys = ["noise", "method", "image"]
+    scores = scores[scores["image"].isin([names[index] for index in indices])]
     similarity = scores.drop_duplicates(keys).set_index(keys)["ssim"].to_dict()
     truth, rows = pictures(clean, indices), []
     for noise, found in best.items():
@@ -108,16 +109,24 @@ def images_table(
     return Table("images", "SSIM of test images", [*head, "Which is best"], rows)
 
 
-def figures(paths: Sequence[str], titles: Sequence[str], captions: Sequence[str]) -> list[dict]:
-    """Return the figures of the page; those that would make it too long come without a source."""
-    found, left = [], FIGURES
+def figures(
+    paths: Sequence[str], titles: Sequence[str], captions: Sequence[str], room: int
+) -> list[dict[str, Any]]:
+    """Return the figures of the page; those beyond a number of bytes come without a source."""
+    found = []
     for path, title, caption in zip(paths, titles, captions, strict=True):
         with Image.open(path) as image:
             content, size = webp(image.convert("RGB"), FIGURE_QUALITY), image.size
-        left -= len(content)
-        source = address("image/webp", content) if left >= 0 else None
+        source = address("image/webp", content)
+        room -= len(source)
         text = " ".join(Path(caption).read_text(encoding="utf-8").split())
-        parts = {"title": title, "caption": text, "source": source, "size": size, "path": path}
+        parts = {
+            "title": title,
+            "caption": text,
+            "source": source if room >= 0 else None,
+            "size": size,
+            "path": path,
+        }
         found.append(parts)
     return found
 
@@ -132,7 +141,7 @@ def about(folder: str, name: str, function: str | None = None) -> str:
     return text.removeprefix("Return ").removesuffix(".").replace("`", "")
 
 
-def by_noise(settings: Mapping[str, Mapping[str, Any]]) -> str:
+def by_setting(settings: Mapping[str, Mapping[str, Any]]) -> str:
     """Return settings by noise setting in words, and where they differ for which these are."""
     texts: dict[str, list[str]] = {}
     for noise, values in settings.items():
@@ -182,6 +191,11 @@ def main(snakemake: Snakemake) -> None:
     with_mark = wording.marked(labels, params.caveats)
     best = {name: winners(table, fair).get(name, []) for name in noise}
 
+    distributions = [setting["distribution"] for setting in noise.values()]
+    shown = images_table(scores, best, labels, names, inputs.clean, files)
+    taken = sum(len(c.picture) for row in shown.rows for c in row if isinstance(c, Cell))
+    room = LIMIT - BESIDES - taken
+
     library, template = Path(itables.options.dt_bundle), Path(inputs.template)
     environment = Environment(
         loader=FileSystemLoader(template.parent),
@@ -200,21 +214,23 @@ def main(snakemake: Snakemake) -> None:
         warning=wording.PHANTOM_WARNING,
         methods_table=tables.methods_table(table, with_mark, tuned),
         pairs_table=None if pairs is None else tables.pairs_table(pairs, with_mark),
-        images_table=images_table(scores, best, labels, names, inputs.clean, files),
+        images_table=shown,
         shown=len(shown_images(len(names), len(noise))),
+        poisson=wording.POISSON_WARNING.format("scores") if "poisson" in distributions else "",
         test=len(names),
-        figures=figures(inputs.figures, params.titles, inputs.captions),
+        figures=figures(inputs.figures, params.titles, inputs.captions, room),
         train=len(ids_of("train", inputs.split)),
         processors=jobs.processors(behind),
         made=[record["made"][:10] for record in behind.values()][:: max(1, len(behind) - 1)],
         times_table=tables.times_table(behind),
+        total=tables.total_in_words(behind),
         versions_table=tables.versions_table(behind),
         checksums_table=tables.checksums_table(behind),
         settings=yaml.safe_dump(params.configuration, **PRETTY),
         cite=Citations(references),
         about=about,
         in_words=tables.in_words,
-        by_noise=by_noise,
+        by_setting=by_setting,
         style=library.with_suffix(".css").read_text(encoding="utf-8"),
         library=address("text/javascript", library.read_bytes()),
     )

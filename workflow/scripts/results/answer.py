@@ -38,22 +38,28 @@ def answer(
         pairs: The verdicts, `pairs.csv`; None if there are none.
     """
     scored = table[table["method"].isin(labels) & table["ssim"].notna()]
-    methods = list(scored["method"].unique())
+    methods, varies = list(scored["method"].unique()), scored["ssim_half_width"].notna().any()
     if not methods:
-        first = "No method has a score, so there is nothing to compare."
-    elif len(methods) == 1:
+        return "No method has a score. So there is nothing to compare."
+    if count < 2:
+        return "One test image says nothing about others. So no method can be called ahead."
+    if len(methods) == 1:
         first = f"{labels[methods[0]]} is the only method, so there is nothing to compare it with."
     else:
-        first = ahead(table, labels, images, count)
-    return f"{upper(first)} {upper(certainty(table, labels, count, pairs))}"
+        first = ahead(table, labels, f"{count} test images of the {images}", varies)
+    second = certainty(scored, verdicts(table, labels, pairs) if varies else "")
+    return f"{upper(first)} {upper(second)}"
 
 
 def upper(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def ahead(table: pd.DataFrame, labels: Texts, images: str, count: int) -> str:
-    """Return a sentence that says in how many noise settings each method has the highest mean."""
+def ahead(table: pd.DataFrame, labels: Texts, images: str, varies: bool) -> str:
+    """Return a sentence that says in how many noise settings each method has the highest mean.
+
+    By how much is said if scores vary: else it is no measurement.
+    """
     found = winners(table, labels)
     alone = Counter(names[0] for names in found.values() if len(names) == 1).most_common()
     places = [(labels[name], number) for name, number in alone]
@@ -63,8 +69,8 @@ def ahead(table: pd.DataFrame, labels: Texts, images: str, count: int) -> str:
     settings = f"{len(found)} noise setting{'s' * (len(found) > 1)}"
     first = f"{name} has the highest mean SSIM in {number} of {settings}"
     text = listed([first, *(f"{name} in {number}" for name, number in others)])
-    text += f", over {count} test image{'s' * (count > 1)} of the {images}"
-    if leader := leader_of(found):
+    text += f", over {images}"
+    if varies and (leader := leader_of(found)):
         against = [differences(table, leader, other, labels) for other in REFERENCES]
         if against := list(filter(None, against)):
             text += f"; {labels[leader]} lies {listed(against)}"
@@ -94,40 +100,34 @@ def differences(table: pd.DataFrame, method: str, other: str, labels: Texts) -> 
     return f"{' to '.join(sizes)} {'below' if low < 0 else 'above'} {name}"
 
 
-def certainty(table: pd.DataFrame, labels: Texts, count: int, pairs: pd.DataFrame | None) -> str:
-    """Return a sentence that says how sure the means are, or which verdicts there are."""
-    if count < 2:
-        return "with one test image no mean has an interval: nothing can be said of other images."
-    if pairs is not None and (verdicts := all_verdicts(table, labels, pairs)):
-        return f"{verdicts}."
-    widths = table.loc[table["method"].isin(labels), "ssim_half_width"].dropna()
+def certainty(scored: pd.DataFrame, said: str) -> str:
+    """Return a sentence that says how sure the means are: the verdicts, if any can be `said`."""
+    widths = scored["ssim_half_width"].dropna()
     if widths.empty:
-        return "the scores do not vary, so no mean has an interval."
-    return (
-        f"the 95 % intervals of these means are at most ± {widths.max():.4f} over the test images "
+        return "the scores do not vary from image to image, so no mean has an interval."
+    return said or (
+        f"the 95 % intervals of the means are at most ± {widths.max():.4f} over the test images "
         "alone, and another training or another draw of the noise would move the means as well: "
         "this is no verdict between methods."
     )
 
 
-def all_verdicts(table: pd.DataFrame, labels: Texts, pairs: pd.DataFrame) -> str:
-    """Return the verdicts between the leading method and the published ones, in words."""
+def verdicts(table: pd.DataFrame, labels: Texts, pairs: pd.DataFrame | None) -> str:
+    """Return the verdicts between the leading method and the published ones in a sentence."""
     leader, texts = leader_of(winners(table, labels)), []
+    if pairs is None or leader is None:
+        return ""
+    other_way = {"first": "second", "second": "first"}
+    mirrored = pairs.rename(columns=other_way).replace({"verdict": SEEN_FROM_THE_OTHER})
+    both = pd.concat([pairs, mirrored])
     for other in filter(labels.get, REFERENCES):
-        found = pd.concat(
-            [
-                pairs[(pairs["first"] == leader) & (pairs["second"] == other)],
-                pairs[(pairs["first"] == other) & (pairs["second"] == leader)].replace(
-                    {"verdict": SEEN_FROM_THE_OTHER}
-                ),
-            ]
-        )
-        verdicts = Counter(found["verdict"].replace("", "without a verdict")).most_common()
-        if verdicts:
-            words = listed([f"{verdict} in {number}" for verdict, number in verdicts])
+        found = both[(both["first"] == leader) & (both["second"] == other)]
+        counts = Counter(found["verdict"].replace("", "without a verdict")).most_common()
+        if counts:
+            words = listed([f"{verdict} in {number}" for verdict, number in counts])
             over = listed(list(dict.fromkeys(found["over"])))
             texts.append(f"against the {labels[other]}, {labels[leader]} is {words} (over {over})")
-    return "; ".join(texts)
+    return f"{'; '.join(texts)}." if texts else ""
 
 
 def listed(words: Sequence[str]) -> str:

@@ -15,7 +15,6 @@ from results.reading import Noise, by_noise
 from results.wording import MISSING, Texts, noise_in_words
 
 SPECIAL = re.compile(r"([#$%&_{}])")  # in LaTeX
-SUMMED = {"jobs": 0, "seconds": 0, "processor": 0}  # decimals
 UNRECORDED = ("numpy", "pandas", "matplotlib", "snakemake")  # packages that no record names
 
 
@@ -114,19 +113,22 @@ def in_words(noise: Noise) -> str:
 
 
 def times_table(jobs: Records) -> Table:
-    """Return what the jobs of each rule took, and of all together."""
-    found = times(jobs)
+    """Return what the jobs of each rule took."""
     rows = [
         [
             *(line.rule, number(line.jobs, 0), number(line.seconds, 1)),
             *(number(line.processor, 1), number(line.memory, 0)),
         ]
-        for line in found.itertuples()
+        for line in times(jobs).itertuples()
     ]
     head = ["Rule", "Jobs", "Seconds", "Processor seconds", "Memory, MB (most)"]
-    sums = [number(found[name].sum(), digits).text for name, digits in SUMMED.items()]
-    caption = "Time and memory by rule; all together: {} jobs, {} s, {} s of processors"
-    return Table("times", caption.format(*sums), head, rows)
+    return Table("times", "Time and memory by rule", head, rows)
+
+
+def total_in_words(jobs: Records) -> str:
+    """Return what all jobs took together."""
+    sums = times(jobs)[["jobs", "seconds", "processor"]].sum()
+    return "{:,.0f} jobs, {:,.0f} seconds, {:,.0f} seconds of processors".format(*sums)
 
 
 def checksums_table(jobs: Records) -> Table:

@@ -8,6 +8,11 @@ MARK = "†"  # on each method that has a caveat
 MISSING = "\N{EN DASH}"
 PHANTOM_WARNING = "The images are a digital phantom: this says nothing about patients."
 
+POISSON_WARNING = (
+    "Poisson is the published noise, which adds steps of one size whatever the signal. Networks "
+    "can learn these steps, so these {} say little about clinical noise."
+)
+
 
 def images_of(dataset: str, rendered: bool) -> str:
     """Return a data set in words, such as `digital phantom (NAME)` if it is rendered."""
