@@ -237,7 +237,7 @@ def main(snakemake: Snakemake) -> None:
     if (size := len(page.encode())) >= LIMIT:
         raise InputError(f"the page would have {size:,} bytes: select fewer noise settings")
     warning = f" {wording.PHANTOM_WARNING}" if rendered else ""
-    caption = f"Mean SSIM over {len(names)} test images, {images}.{warning}"
+    caption = f"Mean SSIM; test images: {len(names)}, {images}.{warning}"
     published = {name: labels[name] for name in params.table if name in labels}
     forms = {
         outputs.table: tables.published_latex(pd.read_csv(inputs.table), noise, published),

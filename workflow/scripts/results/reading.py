@@ -13,6 +13,12 @@ Noise = Mapping[str, Any]  # a noise setting, as in the configuration
 Published = Mapping[str, Any]  # as in `resources/published.yaml`
 REPLICATE = ["training", "draw"]
 COSTS = ["parameters", "training_images", "training_seconds", "milliseconds"]
+NUMBERS = [
+    "ssim",
+    "ssim_half_width",
+    "psnr",
+    *COSTS,
+]  # of `methods.csv`; empty where none can be said
 
 
 def read_scores(paths: Iterable[str]) -> pd.DataFrame:
@@ -39,9 +45,9 @@ def read_methods(path: str | Path) -> pd.DataFrame:
     """Return a file of costs, or `methods.csv`, which has them too; a method may be called `NA`."""
     return pd.read_csv(
         path,
-        dtype=dict.fromkeys(["noise", "method", "label"], str) | dict.fromkeys(COSTS, float),
+        dtype=dict.fromkeys(["noise", "method", "label"], str) | dict.fromkeys(NUMBERS, float),
         keep_default_na=False,
-        na_values={name: [""] for name in COSTS},
+        na_values={name: [""] for name in NUMBERS},
     )
 
 
