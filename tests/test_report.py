@@ -360,10 +360,10 @@ def table_of(means: dict[str, dict[str, float]], width: float = 0.01) -> pd.Data
     )
 
 
-def pairs_of(*verdicts: str) -> pd.DataFrame:
+def pairs_of(*verdicts: str, low: float = -0.3) -> pd.DataFrame:
     """Return verdicts on the auto-encoder and the U-Net, the better method second."""
     both = {"first": "autoencoder", "second": "unet", "over": "trainings"}
-    numbers = {"difference": -0.3, "low": math.nan, "high": 0.1, "p": 0.5}
+    numbers = {"difference": -0.3, "low": low, "high": 0.1, "p": 0.5}
     rows = zip(LEVELS, verdicts, strict=True)
     return pd.DataFrame({"noise": n, **both, **numbers, "verdict": v} for n, v in rows)
 
@@ -379,6 +379,15 @@ NOTHING = {"gauss": dict.fromkeys(LABELS, math.nan)}
         (LEVELS, 0.01, 8, None, "U-Net has the highest mean SSIM in 2 of 2", "at most ± 0.0100"),
         (LEVELS, 0.01, 8, pairs_of("worse", "worse"), "U-Net lies", "U-Net is better in 2 (over"),
         (LEVELS, 0.01, 8, pairs_of("worse", ""), "U-Net lies", "in 1 and without a verdict in 1"),
+        (LEVELS, 0.01, 8, pairs_of("", ""), "U-Net lies", "no verdict, its differences being sure"),
+        (
+            LEVELS,
+            0.01,
+            8,
+            pairs_of("", "", low=math.nan),
+            "U-Net lies",
+            "has no verdict (trainings)",
+        ),
         (MIXED, 0.01, 8, None, "U-Net has the highest mean SSIM in 1 of 2", "no verdict"),
         (TIED, 0.01, 8, None, "More than one method has the highest mean SSIM in 1", "no verdict"),
         (LEVELS, math.nan, 8, None, "in 2 of 2 noise settings, over", "scores do not vary"),
@@ -393,7 +402,7 @@ def test_the_answer_says_what_can_be_said(means, width, count, pairs, first, sec
     assert re.fullmatch(r"[A-Z].*?\. [A-Z].*\.", text)
     assert first in text
     assert second in text
-    assert ("better" in text) == (pairs is not None)
+    assert ("better" in text) == (pairs is not None and "worse" in set(pairs["verdict"]))
     assert bool(re.search(r"\d\.\d", text)) == (not math.isnan(width))
     assert "nan" not in text
 
@@ -408,7 +417,7 @@ def test_the_answer_says_by_how_much():
 
 
 def test_missing_numbers_are_a_dash_and_verdicts_a_table():
-    rows = report_tables.pairs_table(pairs_of("worse", ""), LABELS).rows
+    rows = report_tables.pairs_table(pairs_of("worse", "", low=math.nan), LABELS).rows
     shown = [[getattr(cell, "text", cell) for cell in row] for row in rows]
     assert shown[0][1:] == [
         *("auto-encoder", "U-Net", "-0.3000", MISSING, "0.1000", "0.5000", "worse", "trainings")

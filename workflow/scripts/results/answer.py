@@ -1,5 +1,6 @@
 """What a run found, in two sentences and a table."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -106,14 +107,13 @@ def certainty(scored: pd.DataFrame, said: str) -> str:
     if widths.empty:
         return "the scores do not vary from image to image, so no mean has an interval."
     return said or (
-        f"the 95 % intervals of the means are at most ± {widths.max():.4f} over the test images "
-        "alone, and another training or another draw of the noise would move the means as well: "
-        "this is no verdict between methods."
+        f"the 95 % intervals of the means are at most ± {widths.max():.4f}, which is no verdict "
+        "between methods."
     )
 
 
 def verdicts(table: pd.DataFrame, labels: Texts, pairs: pd.DataFrame | None) -> str:
-    """Return the verdicts between the leading method and the published ones in a sentence."""
+    """Return a sentence on the leading method and each published one: verdicts, or why none."""
     leader, texts = leader_of(winners(table, labels)), []
     if pairs is None or leader is None:
         return ""
@@ -122,12 +122,21 @@ def verdicts(table: pd.DataFrame, labels: Texts, pairs: pd.DataFrame | None) -> 
     both = pd.concat([pairs, mirrored])
     for other in filter(labels.get, REFERENCES):
         found = both[(both["first"] == leader) & (both["second"] == other)]
-        counts = Counter(found["verdict"].replace("", "without a verdict")).most_common()
-        if counts:
-            words = listed([f"{verdict} in {number}" for verdict, number in counts])
-            over = listed(list(dict.fromkeys(found["over"])))
-            texts.append(f"against the {labels[other]}, {labels[leader]} is {words} (over {over})")
+        if len(found):
+            texts.append(f"against the {labels[other]}, {labels[leader]} {judged(found)}")
     return f"{'; '.join(texts)}." if texts else ""
+
+
+def judged(found: pd.DataFrame) -> str:
+    """Return the verdicts of some pairs in words; if there are none, how sure differences are."""
+    given = found[found["verdict"] != ""]
+    over = "; ".join(dict.fromkeys((given if len(given) else found)["over"]))
+    if len(given):
+        counts = Counter(found["verdict"].replace("", "without a verdict")).most_common()
+        return f"is {listed([f'{verdict} in {count}' for verdict, count in counts])} (over {over})"
+    reach = ((found["high"] - found["low"]) / 2).max()
+    sure = "" if math.isnan(reach) else f", its differences being sure to ± {reach:.4f} at 95 %"
+    return f"has no verdict{sure} ({over})"
 
 
 def listed(words: Sequence[str]) -> str:
