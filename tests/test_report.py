@@ -24,6 +24,7 @@ from conftest import ROOT, TWO_NOISES, Project, environment_with, needed
 from engine.plugins import plugins
 from results import report_tables
 from results.answer import answer
+from results.intervals import PAIRS
 from results.jobs import jobs_behind
 from results.wording import MISSING
 
@@ -368,6 +369,7 @@ def pairs_of(*verdicts: str, low: float = -0.3) -> pd.DataFrame:
     return pd.DataFrame({"noise": n, **both, **numbers, "verdict": v} for n, v in rows)
 
 
+NO_PAIRS = pd.DataFrame(columns=PAIRS)
 TIED, MIXED = {"gauss": dict.fromkeys(LABELS, 0.5)}, {"gauss": LEVELS["gauss"], "b": {"median": 1}}
 ALONE, NONE = {"gauss": {"noisy": 0.1, "median": 0.4}}, {"gauss": {"noisy": 0.1}}
 NOTHING = {"gauss": dict.fromkeys(LABELS, math.nan)}
@@ -376,7 +378,14 @@ NOTHING = {"gauss": dict.fromkeys(LABELS, math.nan)}
 @pytest.mark.parametrize(
     ("means", "width", "count", "pairs", "first", "second"),
     [
-        (LEVELS, 0.01, 8, None, "U-Net has the highest mean SSIM in 2 of 2", "at most ± 0.0100"),
+        (
+            LEVELS,
+            0.01,
+            8,
+            NO_PAIRS,
+            "U-Net has the highest mean SSIM in 2 of 2",
+            "at most ± 0.0100",
+        ),
         (LEVELS, 0.01, 8, pairs_of("worse", "worse"), "U-Net lies", "U-Net is better in 2 (over"),
         (LEVELS, 0.01, 8, pairs_of("worse", ""), "U-Net lies", "in 1 and without a verdict in 1"),
         (LEVELS, 0.01, 8, pairs_of("", ""), "U-Net lies", "no verdict, its differences being sure"),
@@ -388,13 +397,27 @@ NOTHING = {"gauss": dict.fromkeys(LABELS, math.nan)}
             "U-Net lies",
             "has no verdict (trainings)",
         ),
-        (MIXED, 0.01, 8, None, "U-Net has the highest mean SSIM in 1 of 2", "no verdict"),
-        (TIED, 0.01, 8, None, "More than one method has the highest mean SSIM in 1", "no verdict"),
-        (LEVELS, math.nan, 8, None, "in 2 of 2 noise settings, over", "scores do not vary"),
-        (LEVELS, math.nan, 1, None, "One test image says nothing", "no method can be called ahead"),
-        (ALONE, 0.01, 8, None, "Median is the only method", "at most ± 0.0100"),
-        (NONE, math.nan, 8, None, "No method has a score", "nothing to compare"),
-        (NOTHING, math.nan, 8, None, "No method has a score", "nothing to compare"),
+        (MIXED, 0.01, 8, NO_PAIRS, "U-Net has the highest mean SSIM in 1 of 2", "no verdict"),
+        (
+            TIED,
+            0.01,
+            8,
+            NO_PAIRS,
+            "More than one method has the highest mean SSIM in 1",
+            "no verdict",
+        ),
+        (LEVELS, math.nan, 8, NO_PAIRS, "in 2 of 2 noise settings, over", "scores do not vary"),
+        (
+            LEVELS,
+            math.nan,
+            1,
+            NO_PAIRS,
+            "One test image says nothing",
+            "no method can be called ahead",
+        ),
+        (ALONE, 0.01, 8, NO_PAIRS, "Median is the only method", "at most ± 0.0100"),
+        (NONE, math.nan, 8, NO_PAIRS, "No method has a score", "nothing to compare"),
+        (NOTHING, math.nan, 8, NO_PAIRS, "No method has a score", "nothing to compare"),
     ],
 )
 def test_the_answer_says_what_can_be_said(means, width, count, pairs, first, second):
@@ -402,17 +425,17 @@ def test_the_answer_says_what_can_be_said(means, width, count, pairs, first, sec
     assert re.fullmatch(r"[A-Z].*?\. [A-Z].*\.", text)
     assert first in text
     assert second in text
-    assert ("better" in text) == (pairs is not None and "worse" in set(pairs["verdict"]))
+    assert ("better" in text) == ("worse" in set(pairs["verdict"]))
     assert bool(re.search(r"\d\.\d", text)) == (not math.isnan(width))
     assert "nan" not in text
 
 
 def test_the_answer_says_by_how_much():
-    text = answer(table_of(LEVELS), LABELS, "real images (x)", 8, None)
+    text = answer(table_of(LEVELS), LABELS, "real images (x)", 8, NO_PAIRS)
     assert "U-Net lies 0.2000 to 0.4000 above the auto-encoder (the published network) and " in text
     assert "0.1000 to 0.5000 above the median (the published filter)." in text
     crossed = {**LEVELS, "c": {"autoencoder": 0.9, "unet": 0.8}}
-    text = answer(table_of(crossed), LABELS, "real images (x)", 8, None)
+    text = answer(table_of(crossed), LABELS, "real images (x)", 8, NO_PAIRS)
     assert "U-Net lies between 0.1000 below and 0.4000 above the auto-encoder" in text
 
 

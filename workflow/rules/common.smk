@@ -247,3 +247,33 @@ def packages(script, *parts):
     return lambda wildcards: package_versions(
         script, *(part(wildcards) for part in parts)
     )
+
+
+def public(entry):
+    """Return a data set's entry without the names of folders, which a page to mail keeps private."""
+    sources = entry.get("sources", [])
+    shown = [s if "://" in s else "a folder or an archive" for s in sources]
+    return entry | ({"sources": shown} if sources else {})
+
+
+def in_prose(method):
+    """Return what the methods paragraph says of a method; settings by noise setting."""
+    found = {name: method.settings[name] for name in NOISES if name in method.settings}
+    budget = ("steps", "batch", "learning_rate")
+    return {
+        "plugin": method.plugin,
+        "recipe": method.recipe,
+        "grid": method.grid,
+        "inversion": method.inversion,
+        "settings": {
+            noise: {k: v for k, v in settings.items() if k != "training"}
+            for noise, settings in found.items()
+        },
+        "training": {
+            noise: {
+                k: settings["training"][k] for k in budget if k in settings["training"]
+            }
+            for noise, settings in found.items()
+            if method.recipe
+        },
+    }

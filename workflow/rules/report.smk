@@ -13,36 +13,6 @@ FIGURES = [
 ]
 
 
-def public(entry):
-    """Return a data set's entry without the names of folders, which a page to mail keeps private."""
-    sources = entry.get("sources", [])
-    shown = [s if "://" in s else "a folder or an archive" for s in sources]
-    return entry | ({"sources": shown} if sources else {})
-
-
-def in_prose(method):
-    """Return what the methods paragraph says of a method; settings by noise setting."""
-    found = {name: method.settings[name] for name in NOISES if name in method.settings}
-    budget = ("steps", "batch", "learning_rate")
-    return {
-        "plugin": method.plugin,
-        "recipe": method.recipe,
-        "grid": method.grid,
-        "inversion": method.inversion,
-        "settings": {
-            noise: {k: v for k, v in settings.items() if k != "training"}
-            for noise, settings in found.items()
-        },
-        "training": {
-            noise: {
-                k: settings["training"][k] for k in budget if k in settings["training"]
-            }
-            for noise, settings in found.items()
-            if method.recipe
-        },
-    }
-
-
 rule write_report:
     input:
         template=own_file("workflow/report/page.html.j2"),
@@ -50,7 +20,7 @@ rule write_report:
         table="results/{run}/table.csv",
         methods="results/{run}/methods.csv",
         scores="results/{run}/scores.csv",
-        pairs=[],  # the verdicts, results/{run}/pairs.csv, go here
+        pairs="results/{run}/pairs.csv",
         tuning=each("results/{run}/tuning/{noise}/{method}.json", TUNED),
         clean=prepared("test.npy"),
         split=prepared("split.csv"),
@@ -75,6 +45,7 @@ rule write_report:
         image_size=config["image_size"],
         seed=config["seed"],
         device=config["device"],
+        replicates=config["replicates"],
         noise={name: config["noise"][name] for name in NOISES},
         labels=LABELS,
         caveats=CAVEATS,
@@ -82,7 +53,17 @@ rule write_report:
         titles=[title for _, title, _ in FIGURES],
         plugins={name: in_prose(method) for name, method in SELECTED.items()},
         configuration={
-            **{key: config[key] for key in ("run", "image_size", "seed", "device")},
+            **{
+                key: config[key]
+                for key in (
+                    "run",
+                    "image_size",
+                    "seed",
+                    "device",
+                    "margin",
+                    "replicates",
+                )
+            },
             "dataset": {
                 config["dataset"]: public(config["datasets"][config["dataset"]])
             },

@@ -1,6 +1,6 @@
 """Compares all methods: how well they denoise, what they cost and use, how they were tuned."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd

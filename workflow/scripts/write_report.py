@@ -181,8 +181,9 @@ def main(snakemake: Snakemake) -> None:
     params, inputs, outputs = snakemake.params, snakemake.input, snakemake.output
     labels, noise, rendered = params.labels, params.noise, params.rendered
     fair = {name: label for name, label in labels.items() if name not in params.caveats}
-    table, scores = reading.read_methods(inputs.methods), reading.read_scores([inputs.scores])
-    pairs = read_pairs(inputs.pairs) if inputs.get("pairs") else None
+    table, pairs = reading.read_methods(inputs.methods), read_pairs(inputs.pairs)
+    text = dict.fromkeys(["noise", "method", "image"], str)
+    scores = pd.read_csv(inputs.scores, dtype=text, keep_default_na=False)
     names, images = ids_of("test", inputs.split), wording.images_of(params.dataset, rendered)
     files = {(Path(path).parent.name, Path(path).stem): path for path in inputs.denoised}
     files |= {(Path(path).parent.name, "noisy"): path for path in inputs.noisy}
@@ -213,7 +214,7 @@ def main(snakemake: Snakemake) -> None:
         caveats_in_words=wording.caveats_in_words(labels, params.caveats),
         warning=wording.PHANTOM_WARNING,
         methods_table=tables.methods_table(table, with_mark, tuned),
-        pairs_table=None if pairs is None else tables.pairs_table(pairs, with_mark),
+        pairs_table=tables.pairs_table(pairs, with_mark),
         images_table=shown,
         shown=len(shown_images(len(names), len(noise))),
         poisson=wording.POISSON_WARNING.format("scores") if "poisson" in distributions else "",

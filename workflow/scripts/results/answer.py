@@ -26,9 +26,7 @@ def winners(table: pd.DataFrame, labels: Texts) -> dict[str, list[str]]:
     return {noise: [name for name in labels if name in found] for noise, found in best_of.items()}
 
 
-def answer(
-    table: pd.DataFrame, labels: Texts, images: str, count: int, pairs: pd.DataFrame | None
-) -> str:
+def answer(table: pd.DataFrame, labels: Texts, images: str, count: int, pairs: pd.DataFrame) -> str:
     """Return two sentences: which method is ahead and by how much, and how sure that is.
 
     Args:
@@ -36,7 +34,7 @@ def answer(
         labels: See `winners`; methods with a caveat are not among them.
         images: In words, see `wording.images_of`.
         count: How many test images there are.
-        pairs: The verdicts, `pairs.csv`; None if there are none.
+        pairs: The verdicts, `pairs.csv`.
     """
     scored = table[table["method"].isin(labels) & table["ssim"].notna()]
     methods, varies = list(scored["method"].unique()), scored["ssim_half_width"].notna().any()
@@ -112,11 +110,9 @@ def certainty(scored: pd.DataFrame, said: str) -> str:
     )
 
 
-def verdicts(table: pd.DataFrame, labels: Texts, pairs: pd.DataFrame | None) -> str:
+def verdicts(table: pd.DataFrame, labels: Texts, pairs: pd.DataFrame) -> str:
     """Return a sentence on the leading method and each published one: verdicts, or why none."""
     leader, texts = leader_of(winners(table, labels)), []
-    if pairs is None or leader is None:
-        return ""
     other_way = {"first": "second", "second": "first"}
     mirrored = pairs.rename(columns=other_way).replace({"verdict": SEEN_FROM_THE_OTHER})
     both = pd.concat([pairs, mirrored])

@@ -13,12 +13,7 @@ Noise = Mapping[str, Any]  # a noise setting, as in the configuration
 Published = Mapping[str, Any]  # as in `resources/published.yaml`
 REPLICATE = ["training", "draw"]
 COSTS = ["parameters", "training_images", "training_seconds", "milliseconds"]
-NUMBERS = [
-    "ssim",
-    "ssim_half_width",
-    "psnr",
-    *COSTS,
-]  # of `methods.csv`; empty where none can be said
+NUMBERS = ["ssim", "ssim_half_width", "psnr", *COSTS]  # of `methods.csv`
 
 
 def read_scores(paths: Iterable[str]) -> pd.DataFrame:
