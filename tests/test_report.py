@@ -222,7 +222,7 @@ def test_the_page_needs_nothing_else_and_fits(browser, page, width):
     assert browser.happened("Runtime.exceptionThrown") == []
     assert browser.run("document.documentElement.scrollWidth") <= width
     assert browser.run("[...document.images].every(i => i.complete && i.naturalWidth > 0)")
-    assert browser.run("document.images.length") == 4 * 2 * 4 + 4  # of images, and figures
+    assert browser.run("document.images.length") == 4 * 2 * 4 + 7  # of images, and figures
 
 
 def test_a_request_or_an_error_would_be_noticed(browser, page, tmp_path):

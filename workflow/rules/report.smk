@@ -9,9 +9,9 @@ OUTPUTS: results/{run}/report.html, and table.tex and methods.tex: its tables as
 FIGURES = [
     ("compute", "Scores against costs", "compute.png"),
     ("paired", "Scores of every test image", "paired.png"),
+    *([("training", "Losses of all trainings", "training.png")] if TRAINED else []),
     *(("examples", f"Examples: {noise}", f"{noise}.png") for noise in NOISES),
     *(("errors", f"Errors: {noise}", f"errors/{noise}.png") for noise in NOISES),
-    *([("training", "Losses of all trainings", "training.png")] if TRAINED else []),
 ]
 
 

@@ -32,7 +32,7 @@ LIMIT = 10_000_000  # bytes of the page
 BESIDES = 1_500_000  # of these for text and the library; figures have what pictures leave
 ROWS = 600  # of the table of test images, at most
 PRETTY = {"sort_keys": False, "allow_unicode": True, "default_flow_style": None, "width": 100}
-SIDE, QUALITY, FIGURE_QUALITY = 64, 50, 85  # pixels of a picture; of WebP, up to 100
+SIDE, QUALITY, FIGURE_QUALITY = 64, 50, 75  # pixels of a picture; of WebP, up to 100
 
 
 def shown_images(count: int, settings: int) -> list[int]:
