@@ -70,6 +70,8 @@ def test_command_runs(project: Project, tmp_path: Path, command: str):
         pytest.skip("needs images; test_images_of_one_s_own runs it")
     if "slurm" in command:
         pytest.skip("needs a cluster; test_a_cluster_makes_what_one_machine_makes runs it")
+    if "replicates" in command:
+        pytest.skip("the tests of replicates run some")
     if "config/methods.yaml" in command:
         pytest.skip("test_every_method_runs runs it")
     arguments = shlex.split(command)[1:]
