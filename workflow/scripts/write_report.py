@@ -182,8 +182,7 @@ def main(snakemake: Snakemake) -> None:
     labels, noise, rendered = params.labels, params.noise, params.rendered
     fair = {name: label for name, label in labels.items() if name not in params.caveats}
     table, pairs = reading.read_methods(inputs.methods), read_pairs(inputs.pairs)
-    text = dict.fromkeys(["noise", "method", "image"], str)
-    scores = pd.read_csv(inputs.scores, dtype=text, keep_default_na=False)
+    scores = reading.read_scores([inputs.scores])
     names, images = ids_of("test", inputs.split), wording.images_of(params.dataset, rendered)
     files = {(Path(path).parent.name, Path(path).stem): path for path in inputs.denoised}
     files |= {(Path(path).parent.name, "noisy"): path for path in inputs.noisy}
