@@ -212,7 +212,7 @@ def test_files_of_the_table_say_the_same(tmp_path, rendered):
     kind = "digital phantom" if rendered else "real images"
     assert paths["md"].read_text().startswith(f"# Denoising radiographs: {kind} (mine)\n\n| ")
     lines = [line[2:] for line in paths["md"].read_text().splitlines() if line.startswith("- ")]
-    about = about_scores(2, rendered)
+    about = about_scores(pd.DataFrame({"image": ["a", "b"]}), rendered)
     assert lines[: len(about)] == about
     assert len(lines) == len(about) + 6  # published, noisy, auto-encoder, its training, verdicts
     page = paths["html"].read_text()
@@ -254,9 +254,12 @@ def test_pages_are_complete_mark_whole_cells_and_escape_the_rest():
 
 def test_images_and_noise_in_words():
     about = ["Mean structural similarity (SSIM) over 80 test images; higher is better."]
-    assert about_scores(80, rendered=False) == about
+    scores = pd.DataFrame({"image": range(80)})
+    assert about_scores(scores, rendered=False) == about
     about.append("The images are a digital phantom: this says nothing about patients.")
-    assert about_scores(80, rendered=True) == about
+    assert about_scores(scores, rendered=True) == about
+    (about, _) = about_scores(scores[:1].assign(training=1, draw=1), rendered=True)
+    assert "over 1 test image, trainings of each network: 1, draws: 1; higher" in about
     assert images_of("mine", rendered=False) == "real images (mine)"
     assert images_of("small", rendered=True) == "digital phantom (small)"
     assert noise_in_words(NOISE["second"]) == "Poisson (lambda 1)"

@@ -249,7 +249,7 @@ def main(snakemake: Snakemake) -> None:
     pairs = compare(methods, params.trained, params.margin)
     published = reading.read_published(inputs.get("published"), params.image_size)
     tuned = reading.read_tuned(inputs.get("tuning") or [])
-    about = wording.about_scores(scores["image"].nunique(), params.rendered)
+    about = wording.about_scores(scores, params.rendered)
     about += ssim_notes(noise, labels, caveats, published)
     with_mark = marked(labels, caveats)
     sure = sure_notes(grids, {"noisy": "noisy", **with_mark}, params.trained)

@@ -195,7 +195,7 @@ def main(snakemake: Snakemake) -> None:
     page = markdown(
         f"Denoising radiographs: {images_of(params.dataset, params.rendered)}",
         published_form(table, params.noise, params.labels),
-        about_scores(scores["image"].nunique(), params.rendered)
+        about_scores(scores, params.rendered)
         + notes(table, params.labels, params.budgets, published),
         *judged,
     )

@@ -1,6 +1,10 @@
 """What tables and figures say in the same words."""
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Texts = Mapping[str, str]  # by method, in order: what it is called, or its caveat
 CLEAN, MODEL = "clean images", "noise model"  # what a plug-in may declare in USES
@@ -19,9 +23,14 @@ def images_of(dataset: str, rendered: bool) -> str:
     return f"{'digital phantom' if rendered else 'real images'} ({dataset})"
 
 
-def about_scores(count: int, rendered: bool) -> list[str]:
+def about_scores(scores: "pd.DataFrame", rendered: bool) -> list[str]:
     """Return the sentences under every table of scores: what was averaged, and over what."""
-    lines = [f"Mean structural similarity (SSIM) over {count} test images; higher is better."]
+    counts = scores.filter(["image", "training", "draw"]).nunique()
+    kinds = [f"{counts['image']} test {'images' if counts['image'] > 1 else 'image'}"]
+    if "training" in counts:
+        kinds += [f"trainings of each network: {counts['training']}", f"draws: {counts['draw']}"]
+    over = ", ".join(kinds)
+    lines = [f"Mean structural similarity (SSIM) over {over}; higher is better."]
     return [*lines, PHANTOM_WARNING] if rendered else lines
 
 
