@@ -1,6 +1,8 @@
 """Reading images as grey, resizing them, and telling films apart."""
 
 import csv
+import struct
+import zlib
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -253,3 +255,81 @@ def test_all_bad_images_are_named_and_nothing_is_left_behind(tmp_path):
     assert "small.png is too small" in str(caught.value)
     assert "text.jpg cannot be read" in str(caught.value)
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def films_of(folder: Path, brightest: int, kind: type, **options) -> Path:
+    """A folder of two films of which the brightest level is that of one pixel."""
+    folder.mkdir()
+    for number in (1, 2):
+        levels = (np.asarray(film(number)) / 255 * brightest * number / 2).astype(kind)
+        levels[0, 0] = brightest * number // 2
+        saved(folder / f"{number}.png", levels, **options)
+    return folder
+
+
+def resized_of(folder: Path, **options) -> np.ndarray:
+    resize_images(folder, 32, folder / "x.npy", folder / "x.csv", **options)
+    return np.load(folder / "x.npy")
+
+
+@pytest.mark.parametrize(
+    ("kind", "brightest", "bits"),
+    [
+        *((np.uint16, level, bits) for level, bits in [(511, 9), (4095, 12), (4094, 12)]),
+        *((np.uint16, level, bits) for level, bits in [(16383, 14), (32767, 15), (32441, 15)]),
+        *((np.uint16, level, None) for level in (16384, 32440, 40000, 65535)),
+        *[(np.uint16, 0, 1), (np.uint8, 63, 6), (np.uint8, 64, None), (np.uint8, 127, None)],
+    ],
+)
+def test_levels_that_end_where_fewer_bits_do_are_refused_until_white_is_given(
+    tmp_path, kind, brightest, bits
+):
+    folder, stored = films_of(tmp_path / "films", brightest, kind), np.iinfo(kind).max
+    if bits is None:
+        assert resized_of(folder).max() <= brightest / stored
+        return
+    says = f"all 2 images of NAME is {brightest} of {stored} .*likely hold {bits} bits"
+    with pytest.raises(InputError, match=says) as caught:
+        resized_of(folder)
+    assert f"datasets={{NAME: {{white: {2**bits - 1}}}}}" in str(caught.value)
+    for white in (2**bits - 1, stored):
+        levels = np.asarray(Image.open(folder / "2.png"))
+        close(resized_of(folder, white=white)[1], skimage_resize(levels / white, (32, 32)))
+
+
+def test_what_files_declare_is_white(tmp_path):
+    levels = (np.asarray(film(3)) / 255 * 4095).astype(np.uint16)
+    expected = levels / 4095
+    tags = [(281, "H", 1, 4095, False)]
+    tifffile.imwrite(tmp_path / "a.tif", levels, extratags=tags)
+    np.testing.assert_array_equal(read_grey(tmp_path / "a.tif"), expected)
+    inverted = {"photometric": "miniswhite", "extratags": tags}
+    tifffile.imwrite(tmp_path / "b.tif", 4095 - levels, **inverted)
+    np.testing.assert_array_equal(read_grey(tmp_path / "b.tif"), expected)
+
+    plain = saved(tmp_path / "c.png", levels).read_bytes()
+    scaled = saved(tmp_path / "d.png", levels * 16 + levels // 256).read_bytes()
+    for name, content, white in (("e", plain, 4095), ("f", scaled, 65535)):
+        path = tmp_path / f"{name}.png"
+        # After the signature and the header, 33 bytes: length, kind, bits, checksum (not read).
+        chunk = struct.pack(">I4sB", 1, b"sBIT", 12)
+        path.write_bytes(
+            content[:33] + chunk + struct.pack(">I", zlib.crc32(chunk[4:])) + content[33:]
+        )
+        stored = levels if name == "e" else levels * 16 + levels // 256
+        np.testing.assert_array_equal(read_grey(path), stored / white)
+    (folder := tmp_path / "declared").mkdir()
+    (tmp_path / "e.png").rename(folder / "e.png")
+    close(resized_of(folder)[0], skimage_resize(expected, (32, 32)))
+
+
+def test_images_of_several_depths_are_refused_by_name(tmp_path):
+    folder = films_of(tmp_path / "films", 65535, np.uint16)
+    saved(folder / "3.jpg", film(3))
+    says = "2 with white at 65535, first: 1.png; 1 with white at 255, first: 3.jpg"
+    with pytest.raises(InputError, match=says):
+        resized_of(folder)
+    with pytest.raises(InputError, match=r"3\.jpg holds levels up to 255, so white can't be 65535"):
+        resized_of(folder, white=65535)
+    with pytest.raises(InputError, match=r"2\.png has levels up to 65535, above that of white"):
+        resized_of(folder, white=200)

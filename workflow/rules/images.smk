@@ -54,6 +54,7 @@ rule resize_images:
         runtime=minutes(a_megabyte=0.001),
     params:
         size=lambda wildcards: int(wildcards.size),
+        white=dataset_setting("white", "auto"),
         code=source_digests("resize_images.py"),
     script:
         "../scripts/resize_images.py"

@@ -10,11 +10,20 @@ from engine.job import Snakemake, run
 from engine.messages import InputError, Progress
 from files.arrays import write_images
 from files.tables import write_table
-from images.reading import SUFFIXES
-from images.resizing import read_resized
+from images.depths import check_depths
+from images.reading import SUFFIXES, Depth
+from images.resizing import read_film
 
 
-def resize_images(folder: Path, size: int, images: Path, ids: Path, threads: int = 1) -> None:
+def resize_images(
+    folder: Path,
+    size: int,
+    images: Path,
+    ids: Path,
+    threads: int = 1,
+    white: float | None = None,
+    dataset: str = "NAME",
+) -> None:
     """Write the images of a folder, in file-name order, as one array, and their names as a table.
 
     The memory needed does not grow with the number of images.
@@ -24,6 +33,8 @@ def resize_images(folder: Path, size: int, images: Path, ids: Path, threads: int
         images: `.npy` file to write: float64 (N, size, size) in [0, 1].
         ids: `.csv` file to write: the column `id`, the N file names without their suffix.
         threads: How many images are read at a time.
+        white: The level of white; by default as the files say, see `images.depths`.
+        dataset: Name of the data set, for messages.
 
     Raises:
         InputError: Images cannot be used. All of them are named, and nothing is written.
@@ -32,38 +43,50 @@ def resize_images(folder: Path, size: int, images: Path, ids: Path, threads: int
     if not paths:
         raise InputError(f"{folder} holds no images: delete it, and they are fetched again")
     shape = (len(paths), size, size)
-    write_images(images, shape, np.float64, _read_all(paths, size, threads))
+    write_images(images, shape, np.float64, _read_all(paths, size, threads, white, dataset))
     write_table(ids, ({"id": path.stem} for path in paths))
 
 
-def _read_all(paths: list[Path], size: int, threads: int) -> Iterator[np.ndarray]:
+def _read_all(
+    paths: list[Path], size: int, threads: int, white: float | None, dataset: str
+) -> Iterator[np.ndarray]:
     """Yield the images (size, size) in order; an InputError names all that cannot be used."""
 
-    def read_one(path: Path) -> np.ndarray | InputError:
+    def read_one(path: Path) -> tuple[np.ndarray, Depth] | InputError:
         try:
-            return read_resized(path, size)
+            return read_film(path, size, white)
         except InputError as error:
             return error
 
     progress = Progress("resizing images", len(paths))
-    faults = []
+    faults, depths = [], {}
     # Decoding, copying and the sparse products release the interpreter's lock.
     with ThreadPoolExecutor(threads) as pool:
-        for result in pool.map(read_one, paths):
+        for path, result in zip(paths, pool.map(read_one, paths), strict=True):
             progress.advance()
             if isinstance(result, InputError):
                 faults.append(str(result))
             else:
-                yield result
+                image, depths[path.name] = result
+                yield image
     if faults:
         count = f"{len(faults)} of {len(paths)} images cannot be used:"
         raise InputError("\n  ".join([count, *faults]))
+    check_depths(depths, dataset)
 
 
 def main(snakemake: Snakemake) -> None:
     """Resize the folder of images of one data set; see `resize_images`."""
-    folder, size, output = snakemake.input.images, snakemake.params.size, snakemake.output
-    resize_images(Path(folder), size, Path(output.images), Path(output.ids), snakemake.threads)
+    params, output = snakemake.params, snakemake.output
+    resize_images(
+        Path(snakemake.input.images),
+        params.size,
+        Path(output.images),
+        Path(output.ids),
+        snakemake.threads,
+        None if params.white == "auto" else float(params.white),
+        snakemake.wildcards.dataset,
+    )
 
 
 if __name__ == "__main__":

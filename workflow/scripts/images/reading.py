@@ -1,6 +1,7 @@
 """Reading one image as grey levels."""
 
 import math
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ MOST_PIXELS = 200_000_000
 LONGEST_SIDE = 20_000
 # scikit-image's weights of red, green and blue (`skimage.color.rgb2gray`).
 LUMA = (0.2125, 0.7154, 0.0721)
-ORIENTATION = 274  # a tag of TIFF
+ORIENTATION, MOST_LEVEL = 274, 281  # tags of TIFF: Orientation, MaxSampleValue
 
 # Pillow's own limit warns from 89 and stops at 179 megapixels; `_check_size` is exact instead.
 Image.MAX_IMAGE_PIXELS = None
@@ -39,23 +40,62 @@ def read_grey(path: str | Path, smallest: int = 1) -> np.ndarray:
         InputError: The file is missing, damaged, no image, too small, too large or of a kind that
             is refused. The message names it and the remedy.
     """
-    levels, white = read_levels(Path(path), smallest)
-    return levels / white
+    levels, depth = read_levels(Path(path), smallest)
+    return levels / depth.white
 
 
-def read_levels(path: Path, smallest: int) -> tuple[np.ndarray, float]:
+def read_levels(
+    path: Path, smallest: int, white: float | None = None
+) -> tuple[np.ndarray, "Depth"]:
     """Read an image as `read_grey` does, but without scaling it.
 
+    Args:
+        path: See `read_grey`.
+        smallest: See `read_grey`.
+        white: The level of white, if it is known from elsewhere.
+
     Returns:
-        The grey levels (height, width), in the file's own type where it holds them, and the level
-        of white.
+        The grey levels (height, width), in the file's own type where it holds them, and what the
+        file says of them.
     """
     try:
         with path.open("rb") as file:
             read = _read_tiff if file.read(2) in (b"II", b"MM") else _read_other
-        return read(path, smallest)
+        levels, depth = read(path, smallest, white)
+        depth = replace(depth, brightest=float(levels.max()))
+        if depth.brightest > depth.white:
+            raise InputError(
+                f"has levels up to {depth.brightest:g}, above that of white ({depth.white:g}): "
+                "correct `white`, or what the file declares"
+            )
+        return levels, depth
     except Exception as error:  # decoders of damaged files raise nearly anything
         raise InputError(f"{path} {_fault(error)}") from error
+
+
+@dataclass(frozen=True)
+class Depth:
+    """What a file says of its levels.
+
+    Attributes:
+        stored: The greatest level that it could hold.
+        white: The level of white: as given, as the file declares it, or else what it could hold.
+        is_declared: Whether it is given or declared.
+        brightest: The greatest level that it holds.
+    """
+
+    stored: float
+    white: float
+    is_declared: bool = False
+    brightest: float = 0
+
+
+def _depth(stored: float, given: float | None, declared: float | None = None) -> Depth:
+    """Return the depth of a file by what it could hold; what is given counts before its own."""
+    if given and given > stored:
+        raise InputError(f"holds levels up to {stored:g}, so white can't be {given:g}")
+    white = given or declared
+    return Depth(stored, white or stored, white is not None)
 
 
 def _fault(error: Exception) -> str:
@@ -71,7 +111,7 @@ def _fault(error: Exception) -> str:
     return f"{what}; get it again, or save it as PNG"
 
 
-def _read_tiff(path: Path, smallest: int) -> tuple[np.ndarray, float]:
+def _read_tiff(path: Path, smallest: int, given: float | None) -> tuple[np.ndarray, Depth]:
     with tifffile.TiffFile(path) as tiff:
         if len(tiff.pages) > 1:
             raise InputError(f"has {len(tiff.pages)} pages: save each as an image")
@@ -90,17 +130,22 @@ def _read_tiff(path: Path, smallest: int) -> tuple[np.ndarray, float]:
         if len(ends) < math.prod(page.chunked) or 0 in ends or max(ends) > tiff.filehandle.size:
             raise ValueError("parts of it are missing")
         samples = page.asarray(maxworkers=1).reshape(page.shaped)
-        white = 2.0**page.bitspersample - 1
+        declared = page.tags.valueof(MOST_LEVEL, default=None)
+        depth = _depth(2.0**page.bitspersample - 1, given, np.max(declared) if declared else None)
+        if page.bitspersample not in (8, 16):  # nobody says so by mistake
+            depth = replace(depth, is_declared=True)
         if samples.dtype.kind == "f":
-            samples, white = samples.astype(np.float64), 1.0
+            samples, depth = samples.astype(np.float64), Depth(1, 1, is_declared=True)
+        white = depth.white
         channels = list(np.moveaxis(samples, 4, 1).reshape(-1, *samples.shape[2:4]))
         channels, extra = channels[:colours], channels[colours:]
         # Only those that are said to be no alpha are left out.
         alphas = [a for n, a in enumerate(extra) if page.extrasamples[n : n + 1] != (0,)]
-        _check_opaque(alphas, white)
+        _check_opaque(alphas, depth.stored)
         if page.photometric == PHOTOMETRIC.PALETTE:
             palette = (page.colormap >> 8).astype(np.uint8)
-            channels, white = list(np.take(palette, channels[0], axis=1)), 255.0
+            channels, depth = list(np.take(palette, channels[0], axis=1)), Depth(255, 255)
+            white = depth.white
         levels = _grey(channels, white)
         # A comparison with NaN is false, so this refuses NaN too.
         if not (levels.min() >= 0 and levels.max() <= white):
@@ -111,7 +156,7 @@ def _read_tiff(path: Path, smallest: int) -> tuple[np.ndarray, float]:
     turned = levels.transpose() if orientation in (5, 6, 7, 8) else levels
     turned = turned[:: -1 if orientation in (3, 4, 7, 8) else 1]
     turned = turned[:, :: -1 if orientation in (2, 3, 6, 7) else 1]
-    return np.ascontiguousarray(turned), white
+    return np.ascontiguousarray(turned), depth
 
 
 def _colours(page: tifffile.TiffPage) -> int:
@@ -133,7 +178,7 @@ def _colours(page: tifffile.TiffPage) -> int:
     return colours if is_whole else 0
 
 
-def _read_other(path: Path, smallest: int) -> tuple[np.ndarray, float]:
+def _read_other(path: Path, smallest: int, given: float | None) -> tuple[np.ndarray, Depth]:
     with Image.open(path) as image:
         _check_size(image.size, smallest)
         if image.format == "PNG" and image.n_frames > 1:
@@ -149,17 +194,34 @@ def _read_other(path: Path, smallest: int) -> tuple[np.ndarray, float]:
         if image.mode.startswith("I;16"):
             levels = np.asarray(image)
             _check_opaque([levels != image.info.get("transparency")], 1)
-            return levels, 65535.0
+            return levels, _depth(65535, given, _significant(path, levels))
         if image.mode in ("P", "PA") or "transparency" in image.info:
             image = image.convert("RGBA" if image.has_transparency_data else "RGB")
         if image.mode == "1":
-            return np.asarray(image), 1.0
+            return np.asarray(image), Depth(1, 1, is_declared=True)
         if image.mode not in ("L", "LA", "RGB", "RGBA"):
             raise InputError(f"is of mode {image.mode}: save it as 8- or 16-bit grey, or as RGB")
         channels = [np.asarray(channel) for channel in image.split()]
         if image.mode.endswith("A"):
             _check_opaque([channels.pop()], 255)
-        return _grey(channels, 255.0), 255.0
+        return _grey(channels, 255.0), _depth(255, given, _significant(path, channels[0]))
+
+
+def _significant(path: Path, levels: np.ndarray) -> float | None:
+    """Return the level of white by a PNG's chunk sBIT, its number of significant bits.
+
+    As the standard has it, levels of fewer bits are spread over all that the file could hold. Some
+    programs store them as they are: then none is above what the bits hold.
+    """
+    with path.open("rb") as file:
+        if file.read(8) != b"\x89PNG\r\n\x1a\n":
+            return None
+        while (kind := (head := file.read(8))[4:]) not in (b"IDAT", b""):
+            content = file.read(int.from_bytes(head[:4], "big") + 4)
+            if kind == b"sBIT":
+                white = 2.0 ** content[0] - 1
+                return white if levels.max() <= white else None
+    return None
 
 
 def _is_neutral_jpeg(image: Image.Image, path: Path) -> bool:

@@ -7,13 +7,18 @@ import numpy as np
 import scipy.sparse
 from skimage.transform import resize as skimage_resize
 
-from images.reading import read_levels
+from images.reading import Depth, read_levels
 
 
 def read_resized(path: str | Path, size: int) -> np.ndarray:
     """Read an image as `read_grey` does and return it resized to float64 (size, size) in [0, 1]."""
-    levels, white = read_levels(Path(path), smallest=size)
-    return resize(levels, size) / white
+    return read_film(path, size)[0]
+
+
+def read_film(path: str | Path, size: int, white: float | None = None) -> tuple[np.ndarray, Depth]:
+    """Return what `read_resized` does, and the depth; `white` is its level, if that is given."""
+    levels, depth = read_levels(Path(path), size, white)
+    return resize(levels, size) / depth.white, depth
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
