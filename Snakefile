@@ -48,6 +48,10 @@ onerror:
 
 
 onsuccess:
-    print(
-        f"Results are in results/{config['run']}; table.md and methods.md are the tables."
-    )
+    if Path(
+        f"results/{config['run']}/table.md"
+    ).exists():  # a run may have had another target
+        print(
+            f"Results are in results/{config['run']}; table.md and methods.md are the tables."
+            f" {prepared('split.csv')} says which images were for the test."
+        )

@@ -314,6 +314,14 @@ def test_images_of_ones_own_need_only_be_readable_and_of_different_names(place):
     assert "b/x.png and a/x.jpg have the same name" in message
 
 
+def test_a_source_that_was_there_and_not_used_is_named(place, caplog):
+    place.manifest = None
+    place.fetch(place.films, place.root, place.root / "nowhere", "https://nowhere.org/a.zip")
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    rest = "was not used: of several sources the first that works is"
+    assert warnings == [f"{place.root} {rest}"]
+
+
 def test_when_all_sources_fail_the_message_has_each_fault_and_all_ways(place, monkeypatch):
     monkeypatch.setattr(module, "download", Mock(side_effect=InputError("is down")))
     urls = yaml.safe_load((ROOT / "config.yaml").read_text())["datasets"]["isbi2015"]["sources"]

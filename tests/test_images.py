@@ -229,19 +229,23 @@ def test_fingerprints_survive_encodings_and_tell_films_and_exposures_apart(tmp_p
     assert not same_film(prints[0], fingerprint(saved(tmp_path / "e.png", dark)))
 
 
-def test_a_folder_is_resized_in_file_name_order(tmp_path):
+def test_a_folder_is_resized_in_natural_order(tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
     for number in (10, 2, 1):
         saved(folder / f"{number}.png", film(number))
+    saved(folder / "02.png", film(3))
+    saved(folder / "a9 b10.png", film(4))
+    saved(folder / "a9 b9.png", film(5))
     (folder / ".snakemake_timestamp").touch()
     for threads in (1, 3):
         resize_images(folder, 32, tmp_path / "x.npy", tmp_path / "x.csv", threads)
         with (tmp_path / "x.csv").open() as file:
-            assert [row["id"] for row in csv.DictReader(file)] == ["1", "10", "2"]
+            names = [row["id"] for row in csv.DictReader(file)]
+        assert names == ["1", "02", "2", "10", "a9 b9", "a9 b10"]
         result = np.load(tmp_path / "x.npy")
-        assert (result.shape, result.dtype) == ((3, 32, 32), np.float64)
-        close(result[1], skimage_resize(np.asarray(film(10)) / 255, (32, 32)))
+        assert (result.shape, result.dtype) == ((6, 32, 32), np.float64)
+        close(result[3], skimage_resize(np.asarray(film(10)) / 255, (32, 32)))
 
 
 def test_all_bad_images_are_named_and_nothing_is_left_behind(tmp_path):

@@ -96,6 +96,9 @@ def fetch_images(
         write_table(checksums, ({"file": f.name, "sha256": file_digest(f)} for f in files))
         shutil.rmtree(downloads, ignore_errors=True)
         log.info("%s: %d images from %s", dataset, len(origins), source)
+        for other in sources[sources.index(source) + 1 :]:
+            if not is_url(other) and Path(other).expanduser().exists():
+                log.warning("%s was not used: of several sources the first that works is", other)
         return
     # A source named on the command line takes the place of the configured ones.
     urls = list(filter(is_url, sources)) or ["a URL that config.yaml has in `sources`"]

@@ -1,5 +1,6 @@
 """Read the images of a data set and resize them to one array."""
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,7 +25,7 @@ def resize_images(
     white: float | None = None,
     dataset: str = "NAME",
 ) -> None:
-    """Write the images of a folder, in file-name order, as one array, and their names as a table.
+    """Write the images of a folder, 2 before 10, as one array, and their names as a table.
 
     The memory needed does not grow with the number of images.
 
@@ -39,12 +40,19 @@ def resize_images(
     Raises:
         InputError: Images cannot be used. All of them are named, and nothing is written.
     """
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
+    paths.sort(key=natural)
     if not paths:
         raise InputError(f"{folder} holds no images: delete it, and they are fetched again")
     shape = (len(paths), size, size)
     write_images(images, shape, np.float64, _read_all(paths, size, threads, white, dataset))
     write_table(ids, ({"id": path.stem} for path in paths))
+
+
+def natural(path: Path) -> tuple[list[str | int], str]:
+    """Return what sorts file names as people number them: a number in a name by its value."""
+    parts = re.split("([0-9]+)", path.name)
+    return [int(part) if n % 2 else part for n, part in enumerate(parts)], path.name
 
 
 def _read_all(

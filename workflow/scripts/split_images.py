@@ -1,9 +1,9 @@
-"""Splits a data set in file-name order: the first images train, the others test."""
+"""Splits a data set in the order of its images: the first ones train, the others test."""
 
 from itertools import islice
 
 from engine.job import Snakemake, run
-from engine.messages import InputError
+from engine.messages import InputError, log
 from files.arrays import StoredImages, write_images
 from files.tables import read_table, write_table
 
@@ -30,6 +30,9 @@ def main(snakemake: Snakemake) -> None:
         write_images(snakemake.output[part], shape, images.dtype, islice(remaining, count))
         names += [part] * count
     ids = read_table(snakemake.input.ids)
+    for part in dict.fromkeys(names):
+        found = [line["id"] for line, other in zip(ids, names, strict=True) if other == part]
+        log.info("%s: %d images, %s to %s", part, len(found), found[0], found[-1])
     split = [line | {"part": part} for line, part in zip(ids, names, strict=True)]
     write_table(snakemake.output.split, split)
 
