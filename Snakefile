@@ -48,10 +48,5 @@ onerror:
 
 
 onsuccess:
-    if Path(
-        f"results/{config['run']}/table.md"
-    ).exists():  # a run may have had another target
-        print(
-            f"Results are in results/{config['run']}; table.md and methods.md are the tables."
-            f" {prepared('split.csv')} says which images were for the test."
-        )
+    for sentence in endings():
+        print(sentence)

@@ -53,16 +53,18 @@ class Place:
         self.manifest = read_manifest(root / "manifest.csv")
         (root / "data").mkdir()
         self.target, self.checksums = root / "data" / "images", root / "data" / "images.csv"
+        self.passed_over = root / "data" / "passed_over.txt"
 
     def fetch(self, *sources, attempts=3) -> list[str]:
         """Fetch the images of the manifest, or any if that is None, and return their names."""
-        paths = self.target, self.checksums
+        paths = self.target, self.checksums, self.passed_over
         fetch_images(sources, *paths, self.manifest, attempts=attempts, backoff=0.01)
         return self.fetched()
 
     def fetched(self) -> list[str]:
         """Return the names of the images; only the table of their checksums may be beside them."""
-        assert sorted(self.target.parent.iterdir()) == [self.target, self.checksums]
+        made = [self.target, self.checksums, self.passed_over]
+        assert sorted(self.target.parent.iterdir()) == made
         files = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in self.target.iterdir()}
         table = {line["file"]: line["sha256"] for line in read_table(self.checksums)}
         assert list(table.items()) == sorted(files.items())
@@ -73,6 +75,7 @@ class Place:
         # As Snakemake does before it fetches again.
         shutil.rmtree(self.target, ignore_errors=True)
         self.checksums.unlink(missing_ok=True)
+        self.passed_over.unlink(missing_ok=True)
         with pytest.raises(InputError) as caught:
             self.fetch(*sources, attempts=attempts)
         assert {path.name for path in self.target.parent.iterdir()} <= {"images.download"}
@@ -154,7 +157,7 @@ def test_only_images_are_taken_and_of_14_mb_they_are_no_bombs(place):
     """Hidden files, folders and, beside images, RARs are left alone."""
     members = {"a.bmp": bytes(14_000_000), "b.rar": rared({"b.jpg": place.content["001.jpg"]})}
     members |= {"__MACOSX/._a.png": b"junk", "folder.jpg/": b""}
-    for member in archives.members(place.packed("zip", members), place.root):
+    for member in archives.members(place.packed("zip", members), place.root, []):
         assert member.origin == "a.bmp"
         member.place(place.root / "a.bmp")
     assert (place.root / "a.bmp").stat().st_size == 14_000_000
@@ -252,7 +255,7 @@ def test_names_in_a_solid_rar_are_no_options_for_the_tool(place, monkeypatch, ca
     source = place.packed("rar", {"--option.jpg": b"content"}, method=3, flags=4)
     script = f'[ "$*" = "-xOf {source} -- --option.jpg" ] && echo -n content'
     stand_in(place, monkeypatch, script)
-    (member,) = archives.members(source, place.root)
+    (member,) = archives.members(source, place.root, [])
     member.place(place.root / "image.jpg")
     assert (place.root / "image.jpg").read_bytes() == b"content"
     assert "the RAR is solid: if this takes too long, unpack it by hand" in caplog.text
@@ -262,7 +265,7 @@ def test_links_in_a_rar_are_not_followed(place):
     goal = str(place.films / "001.jpg").encode()
     link = bytes([5, 1, 0]) + vint(len(goal)) + goal
     source = place.packed("rar", {"001.jpg": b""}, extra=vint(len(link)) + link)
-    assert list(archives.members(source, place.root)) == []
+    assert list(archives.members(source, place.root, [])) == []
     assert "holds no images" in place.refused(source)
 
 
@@ -314,6 +317,22 @@ def test_images_of_ones_own_need_only_be_readable_and_of_different_names(place):
     assert "b/x.png and a/x.jpg have the same name" in message
 
 
+@pytest.mark.parametrize("kind", ["folder", "zip", "gz", "rar"])
+def test_files_that_are_no_images_are_named(place, caplog, kind):
+    others = {"b.npy": b"b", "a.NPY": b"a", "noext": b"", ".DS_Store": b"", "Thumbs.db": b""}
+    for name, content in others.items():
+        (place.films / name).write_bytes(content)
+    source = place.films if kind == "folder" else place.packed(kind, place.content | others)
+    assert place.fetch(source) == FILMS  # with a manifest nothing is missed
+    assert place.passed_over.read_text() == ""
+    place.manifest = None
+    place.fetch(source)
+    where = f"{place.films}/" if kind == "folder" else ""
+    text = f"passed over: 2 .npy, first: {where}a.NPY; 1 without a suffix, first: {where}noext"
+    assert place.passed_over.read_text() == text
+    assert text in caplog.text
+
+
 def test_a_source_that_was_there_and_not_used_is_named(place, caplog):
     place.manifest = None
     place.fetch(place.films, place.root, place.root / "nowhere", "https://nowhere.org/a.zip")
@@ -347,7 +366,11 @@ def test_the_script_reads_configuration_and_manifest_and_tries_the_next_source(p
         wildcards=SimpleNamespace(dataset="isbi2015"),
         config={"datasets": {"isbi2015": {"sources": sources}}},
         input={"manifest": str(place.root / "manifest.csv")},
-        output=SimpleNamespace(images=str(place.target), checksums=str(place.checksums)),
+        output=SimpleNamespace(
+            images=str(place.target),
+            checksums=str(place.checksums),
+            passed_over=str(place.passed_over),
+        ),
     )
     module.main(snakemake)
     assert place.fetched() == FILMS

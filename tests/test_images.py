@@ -261,6 +261,25 @@ def test_all_bad_images_are_named_and_nothing_is_left_behind(tmp_path):
     assert list(tmp_path.iterdir()) == [folder]
 
 
+LOSSLESS = {"webp": {"lossless": True}, "jp2": {}, "gif": {}, "pgm": {}, "pnm": {}}
+
+
+@pytest.mark.parametrize(("suffix", "options"), LOSSLESS.items())
+def test_formats_that_the_libraries_read(tmp_path, suffix, options):
+    (folder := tmp_path / "films").mkdir()
+    grey = np.asarray(film(1))
+    saved(folder / f"a.{suffix}", grey, **options)
+    np.testing.assert_array_equal(read_grey(folder / f"a.{suffix}"), grey / 255)
+    close(resized_of(folder)[0], skimage_resize(grey / 255, (32, 32)))
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp", "png"])
+def test_several_pictures_in_a_file_are_refused(tmp_path, suffix):
+    saved(tmp_path / f"a.{suffix}", film(1), save_all=True, append_images=[film(2)])
+    with pytest.raises(InputError, match="has 2 pictures: save each as an image"):
+        read_grey(tmp_path / f"a.{suffix}")
+
+
 def films_of(folder: Path, brightest: int, kind: type, **options) -> Path:
     """A folder of two films of which the brightest level is that of one pixel."""
     folder.mkdir()

@@ -277,3 +277,14 @@ def in_prose(method):
             if method.recipe
         },
     }
+
+
+def endings():
+    """Yield what to say at the end of a run, which may have had other targets than all."""
+    passed_over = Path(f"resources/datasets/{config['dataset']}/passed_over.txt")
+    if passed_over.exists() and (text := passed_over.read_text(encoding="utf-8")):
+        yield f"Data set {config['dataset']}: {text}."
+    results = f"results/{config['run']}"
+    if Path(f"{results}/table.md").exists():
+        yield f"Results are in {results}; table.md and methods.md are the tables."
+        yield f"Which images were for the test stands in {prepared('split.csv')}."

@@ -13,6 +13,7 @@ rule fetch_images:
     output:
         images=directory("resources/datasets/{dataset}/images"),
         checksums="resources/datasets/{dataset}/images.csv",
+        passed_over="resources/datasets/{dataset}/passed_over.txt",
     log:
         "resources/datasets/{dataset}/logs/fetch_images.log",
     benchmark:

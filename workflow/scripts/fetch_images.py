@@ -9,11 +9,11 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from engine.job import Snakemake, run
 from engine.messages import InputError, Progress, log, some
-from files.atomic import file_digest
+from files.atomic import file_digest, write_text
 from files.tables import read_table, write_table
 from images.archives import FAULTS, members
 from images.downloads import download
@@ -52,6 +52,7 @@ def fetch_images(
     sources: Sequence[str],
     target: Path,
     checksums: Path,
+    passed_over: Path,
     films: dict[str, Film] | None,
     dataset: str = "isbi2015",
     attempts: int = 5,
@@ -65,6 +66,7 @@ def fetch_images(
         sources: URLs of archives, and paths of archives or folders.
         target: Folder to make. It then has one entry an image, `<id>.<suffix>`.
         checksums: `.csv` file to write: the columns `file` and `sha256`, a line for each of these.
+        passed_over: `.txt` file to write: what else the source holds, in a sentence, if anything.
         films: The images wanted, by id; None takes all that can be read.
         dataset: Name of the data set, for messages.
         attempts: How many failures in a row end a download.
@@ -81,7 +83,8 @@ def fetch_images(
             with _complete_folder(target) as (images, scratch):
                 path = _local(source, downloads, attempts, backoff)
                 try:
-                    origins = _collect(path, images, scratch, films)
+                    others: list[str] = []
+                    origins = _collect(path, images, scratch, films, others)
                     _verify(origins, films)
                 except SOURCE_FAULTS:
                     if downloads in path.parents:
@@ -96,6 +99,10 @@ def fetch_images(
         write_table(checksums, ({"file": f.name, "sha256": file_digest(f)} for f in files))
         shutil.rmtree(downloads, ignore_errors=True)
         log.info("%s: %d images from %s", dataset, len(origins), source)
+        text = "" if films else in_words(others)
+        write_text(passed_over, text)
+        if text:
+            log.warning("%s: %s", dataset, text)
         for other in sources[sources.index(source) + 1 :]:
             if not is_url(other) and Path(other).expanduser().exists():
                 log.warning("%s was not used: of several sources the first that works is", other)
@@ -105,6 +112,16 @@ def fetch_images(
     ways = (WAYS if films else WAYS_TO_OWN).format(dataset=dataset, urls="\n       ".join(urls))
     tried = "\n".join(["Tried:", *faults]) if faults else "No sources are set."
     raise InputError(f"the images of {dataset} could not be got.\n{tried}\n{ways}")
+
+
+def in_words(others: list[str]) -> str:
+    """Return which files were passed over, by suffix, with the first of each; or nothing."""
+    by_suffix: dict[str, list[str]] = {}
+    for name in sorted(others):
+        suffix = PurePosixPath(name).suffix.lower() or "without a suffix"
+        by_suffix.setdefault(suffix, []).append(name)
+    found = (f"{len(names)} {kind}, first: {names[0]}" for kind, names in by_suffix.items())
+    return f"passed over: {'; '.join(found)}" if others else ""
 
 
 def read_manifest(path: Path) -> dict[str, Film]:
@@ -140,7 +157,11 @@ def _local(source: str, downloads: Path, attempts: int, backoff: float) -> Path:
 
 
 def _collect(
-    path: Path, images: Path, scratch: Path, films: dict[str, Film] | None
+    path: Path,
+    images: Path,
+    scratch: Path,
+    films: dict[str, Film] | None,
+    others: list[str],
 ) -> dict[Path, str]:
     """Place the images of a source in the folder `images`; return each one's path and origin.
 
@@ -149,7 +170,7 @@ def _collect(
     """
     chosen: dict[str, Path] = {}
     origins: dict[Path, str] = {}
-    for member in members(path, scratch):
+    for member in members(path, scratch, others):
         name = member.name
         if films is not None and name.stem not in films:
             continue
@@ -227,7 +248,8 @@ def main(snakemake: Snakemake) -> None:
     manifest = snakemake.input.get("manifest")
     films = read_manifest(manifest) if manifest else None
     output = snakemake.output
-    fetch_images(sources, Path(output.images), Path(output.checksums), films, dataset)
+    paths = map(Path, (output.images, output.checksums, output.passed_over))
+    fetch_images(sources, *paths, films, dataset)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with replacing(path) as new:
+        new.write_text(text, encoding="utf-8")
+
+
 def file_digest(path: str | Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal digits."""
     with Path(path).open("rb") as file:

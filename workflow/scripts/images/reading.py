@@ -11,7 +11,10 @@ from tifffile import COMPRESSION, PHOTOMETRIC
 
 from engine.messages import InputError
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".bmp", ".tif", ".tiff"),
+    *(".gif", ".webp", ".pbm", ".pgm", ".ppm", ".pnm"),
+)
 MOST_PIXELS = 200_000_000
 LONGEST_SIDE = 20_000
 # scikit-image's weights of red, green and blue (`skimage.color.rgb2gray`).
@@ -181,7 +184,7 @@ def _colours(page: tifffile.TiffPage) -> int:
 def _read_other(path: Path, smallest: int, given: float | None) -> tuple[np.ndarray, Depth]:
     with Image.open(path) as image:
         _check_size(image.size, smallest)
-        if image.format == "PNG" and image.n_frames > 1:
+        if getattr(image, "n_frames", 1) > 1:
             raise InputError(f"has {image.n_frames} pictures: save each as an image")
         if image.mode[0] != "I" and any(";16" in str(tile.args) for tile in image.tile):
             raise InputError(

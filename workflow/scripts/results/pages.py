@@ -2,12 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import pandas as pd
 from markdown_it import MarkdownIt
 
-from files.atomic import replacing
+from files.atomic import write_text
 
 Part = str | pd.DataFrame | Sequence[str]  # of a page: a heading, a table or a list
 
@@ -59,5 +58,4 @@ def html(page: str) -> str:
 def write_texts(texts: dict[str, str]) -> None:
     """Write each text to the path that is its key, whole or not at all."""
     for name, content in texts.items():
-        with replacing(name) as path:
-            Path(path).write_text(content, encoding="utf-8")
+        write_text(name, content)
