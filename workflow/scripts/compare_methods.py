@@ -1,20 +1,26 @@
 """Compares all methods: how well they denoise, what they cost and use, how they were tuned."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
 from engine.job import Snakemake, run
 from results import reading, wording
-from results.fairness import given_notes, read_trials, require_equal_seconds
+from results.fairness import (
+    COST_NOTES,
+    Uses,
+    cost_table,
+    given_notes,
+    read_trials,
+    require_equal_seconds,
+)
 from results.intervals import ALPHA, ENOUGH, FEW, Grids, basis, compare, grids_of, half_width
 from results.pages import html, markdown, write_texts
-from results.reading import COSTS, Noise, Published, by_noise, published_rows
-from results.wording import CLEAN, MARK, MISSING, MODEL, Texts, marked
+from results.reading import Noise, Published, by_noise, published_rows
+from results.wording import CLEAN, MARK, MISSING, Texts, marked
 
 PLACES = {"ssim": 4, "psnr": 2}  # decimal places that tables show
-Uses = Mapping[str, Sequence[str]]  # by method: `CLEAN`, `MODEL`, both or nothing
 
 
 def comparison(
@@ -149,36 +155,6 @@ def lost_table(
     return rows
 
 
-def cost_table(
-    table: pd.DataFrame, labels: Texts, uses: Uses, tried: pd.DataFrame, phantoms: Collection[str]
-) -> pd.DataFrame:
-    """Return as text what each method costs and was given.
-
-    Takes what `read_trials` returns, and the methods that learned from phantoms; see `score_table`
-    for the other arguments.
-    """
-    rows = []
-    for method, label in labels.items():
-        costs = table.loc[table["method"] == method, COSTS]
-        medians = costs.median()
-        tuning = tried[tried["method"] == method]
-        rows.append(
-            {
-                "Method": label,
-                "Clean images": "yes" if CLEAN in uses[method] else "no",
-                "Noise model": "yes" if MODEL in uses[method] else "no",
-                "Phantoms": "yes" if method in phantoms else "no",
-                "Trials": "1" if tuning.empty else span(tuning["trials"]),
-                "Validation images": span(tuning["images"]),
-                "Parameters": span(costs["parameters"]),
-                "Image passes": span(costs["training_images"]),
-                "Training, s": digits(medians["training_seconds"]),
-                "ms an image": digits(medians["milliseconds"]),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
 def tuned_table(
     tuned: Mapping[tuple[str, str], Mapping[str, Any]], noise: Iterable[str], labels: Texts
 ) -> pd.DataFrame:
@@ -203,19 +179,6 @@ def settings_text(settings: Mapping[str, Any] | None) -> str:
 
 def decimals(value: float, places: int = 4) -> str:
     return MISSING if pd.isna(value) else f"{value:.{places}f}"
-
-
-def digits(value: float) -> str:
-    """Return a number to about three digits."""
-    if pd.isna(value):
-        return MISSING
-    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
-
-
-def span(values: pd.Series) -> str:
-    """Return whole numbers as one, or as a range where they differ."""
-    found = [f"{value:,.0f}" for value in sorted(values.dropna().unique())]
-    return " to ".join(dict.fromkeys([found[0], found[-1]])) if found else MISSING
 
 
 def ssim_notes(
@@ -278,16 +241,6 @@ REFERENCE = (
     "the other methods were allowed, and is never in bold."
 )
 PSNR_NOTES = ["Mean peak signal-to-noise ratio (PSNR), dB; higher is better. In bold as for SSIM."]
-COST_NOTES = [
-    "Clean images, noise model: whether training, tuning or denoising needs them. Phantoms: "
-    "whether it was trained or tuned on them.",
-    "Trials: combinations of settings that were tried for one noise setting, 1 where nothing is "
-    "tuned. The settings of networks, such as the learning rate, are not tuned by the workflow. "
-    "Those of the U-Net were chosen by hand before, in trials with prototypes that are not counted "
-    "(docs/denoisers.md, What was tried).",
-    "Image passes and training seconds are those of one noise setting. The seconds are processor "
-    "time on a CPU and elapsed time on a GPU. All times are medians over the noise settings.",
-]
 LOST_NOTES = [
     "How much lower the SSIM is than that of the best method that needs clean images, which a "
     "clinic may not have.",
