@@ -27,6 +27,7 @@ for part, names in (("noise", ["gaussian_0.1_0_1", "poisson_0.2_1"]), ("methods"
 for entry in VALID["methods"].values():
     entry.pop("only", None)
 VALID["run"], VALID["select"] = "trial", {"noise": ["poisson_0.2_1"], "methods": ["median", "unet"]}
+VALID["allowed"] = {"passes": 19600, "trials": 20, "seconds_as": "unet", "tolerance": 0.1}
 VALID["methods"]["median"] |= {"default": True, "inversion": False, "only": ["poisson_0.2_1"]}
 VALID["methods"]["unet"]["training"].update(layout="contiguous", loss="similarity", capture=True)
 GONE = ...

@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +15,8 @@ from scipy.ndimage import gaussian_filter
 import tune_method
 from engine.messages import InputError
 from engine.plugins import declarations
+from files.tables import read_table
+from images.resizing import read_resized
 from methods import bm3d
 from methods import gaussian_filter as gaussian
 from noise.models import clipped_mean, corrupt
@@ -21,6 +24,7 @@ from noise.seeds import generator
 from results.scores import scores
 from tune_method import at_the_end, tuned, validation_images
 
+ROOT = Path(__file__).resolve().parents[1]
 GAUSSIAN = {"distribution": "gaussian", "factor": 0.1, "mean": 0, "std": 1}
 BIASED = {"distribution": "poisson", "factor": 0.1, "lambda": 2}
 VALUES = {  # of each setting: the one that is used here, and another
@@ -195,13 +199,40 @@ def test_best_values_at_the_end_of_a_list_are_named():
     assert at_the_end({"a": 2, "b": 1, "c": "x", "d": 0.5}, grid) == []
 
 
+def films(count: int) -> np.ndarray:
+    """Return images that differ from each other."""
+    return np.random.default_rng(0).random((count, 16, 16))
+
+
 def test_validation_images_are_spread_over_the_last_fifth():
-    assert validation_images(3) == [2]
-    assert validation_images(20) == [16, 17, 18, 19]
-    chosen = validation_images(320)
+    assert validation_images(films(1)) == [0]
+    assert validation_images(films(3)) == [2]
+    assert validation_images(films(20)) == [16, 17, 18, 19]
+    chosen = validation_images(films(320))
     assert len(chosen) == 16
     assert (chosen[0], chosen[-1]) == (256, 319)
     assert set(np.diff(chosen)) == {4, 5}
+
+
+def test_validation_images_are_none_of_the_other_films():
+    images = films(20)
+    images[17] = 0.5 * images[3] + 0.1  # at another exposure
+    images[18] = images[16]  # both among the last fifth
+    assert validation_images(images) == [16, 18, 19]
+    images[16:] = images[:4]
+    with pytest.raises(InputError, match="from number 17 on show films of those before again"):
+        validation_images(images)
+
+
+def test_validation_images_of_the_real_data_set_have_no_twins(real_images):
+    paths = sorted(real_images.glob("*.jpg"))[:320]
+    images = np.stack([read_resized(path, 128) for path in paths])
+    names = [paths[index].stem for index in validation_images(images)]
+    assert len(names) == 16
+    prints = {row["id"]: row["fingerprint"] for row in read_table(ROOT / "resources/isbi2015.csv")}
+    for name, path in product(names, paths[:256]):
+        bits, others = (int(prints[key], 16) >> 8 for key in (name, path.stem))
+        assert (bits ^ others).bit_count() > 25
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """The comparison of all methods: its tables and its figure."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,8 +11,10 @@ from matplotlib.text import Text
 
 import compare_methods
 import plot_compute
-from compare_methods import cost_table, lost_table, ssim_notes, ssim_table, tuned_table
+from compare_methods import lost_table, score_table, ssim_notes, tuned_table
+from engine.messages import InputError
 from plot_compute import MARKED, compute_figure, group_of, summary
+from results.fairness import cost_table, digits, given_notes, read_trials, require_equal_seconds
 from results.intervals import ENOUGH, FEW, IMAGES, PAIRS, TRAININGS, half_width
 from results.reading import COSTS, read_methods, read_published, read_scores, read_tuned
 from results.wording import PHANTOM_WARNING
@@ -96,7 +100,7 @@ def test_bold_is_the_best_and_the_best_without_a_caveat(means, caveats, bold):
 
 
 def test_table_of_all_methods():
-    rows = rows_of(ssim_table(table_of(), NOISE, LABELS, CAVEATS, PUBLISHED))
+    rows = rows_of(score_table(table_of(), NOISE, LABELS, CAVEATS, [], PUBLISHED))
     assert list(rows.items()) == [
         ("noisy", ["0.4000", "0.3000", "0.2000"]),
         ("*published auto-encoder*", [DASH, "*0.9900*", DASH]),
@@ -107,7 +111,7 @@ def test_table_of_all_methods():
         ("snapped †", [DASH, "**0.9500**", DASH]),
     ]
     noise = {name: NOISE[name] for name in ("pois", "dots", "gauss")}
-    assert list(ssim_table(table_of(), noise, LABELS, {}, None)) == ["Method", *noise]
+    assert list(score_table(table_of(), noise, LABELS, {}, [])) == ["Method", *noise]
 
 
 def test_published_rows_only_where_noise_and_size_fit(tmp_path):
@@ -116,10 +120,10 @@ def test_published_rows_only_where_noise_and_size_fit(tmp_path):
     assert [read_published(*some) for some in ((path, 64), (None, 32), ([], 32))] == [None] * 3
     assert read_published(path, 32) == PUBLISHED
     for noise, published in ((NOISE, None), ({"gauss": NOISE["gauss"]}, PUBLISHED)):
-        text = ssim_table(table_of(noise=noise), noise, LABELS, CAVEATS, published)
+        text = score_table(table_of(noise=noise), noise, LABELS, CAVEATS, [], published)
         assert not text["Method"].str.contains("published").any()
-        assert "somewhere" not in "".join(ssim_notes(noise, LABELS, CAVEATS, published))
-    assert "somewhere" in "".join(ssim_notes(NOISE, LABELS, CAVEATS, PUBLISHED))
+        assert "somewhere" not in "".join(ssim_notes(noise, LABELS, CAVEATS, [], published))
+    assert "somewhere" in "".join(ssim_notes(NOISE, LABELS, CAVEATS, [], PUBLISHED))
 
 
 def test_each_mean_says_how_sure_it_is():
@@ -162,7 +166,7 @@ def test_verdicts_are_on_each_method_against_the_best_without_a_caveat():
         ("pois", "autoencoder", "median", ""),
         ("pois", "autoencoder", "snap", "worse"),
     )
-    rows = compare_methods.verdict_table(pairs, table_of(), NOISE, LABELS, CAVEATS)
+    rows = compare_methods.verdict_table(pairs, table_of(), NOISE, LABELS, CAVEATS, [])
     assert rows_of(rows) == {
         "auto-encoder": ["worse", "**best**", DASH],
         "U-Net": ["**best**", "equivalent", DASH],
@@ -178,7 +182,7 @@ def test_verdicts_are_on_each_method_against_the_best_without_a_caveat():
 
 def test_without_a_verdict_a_sentence_says_why():
     pairs = pairs_of(("gauss", "autoencoder", "unet", ""), ("pois", "unet", "median", ""))
-    assert compare_methods.verdict_table(pairs, table_of(), NOISE, LABELS, {}).empty
+    assert compare_methods.verdict_table(pairs, table_of(), NOISE, LABELS, {}, []).empty
     why, mend = compare_methods.verdict_notes(pairs, 0.005)
     assert why == f"No verdict: {FEW}."
     assert "replicates" in mend
@@ -186,17 +190,17 @@ def test_without_a_verdict_a_sentence_says_why():
     assert line == "No verdict, since no noise setting has two methods."
     # Verdicts on others are in pairs.csv, but there is none against the best.
     pairs = pairs_of(("gauss", "autoencoder", "median", "better"))
-    assert compare_methods.verdict_table(pairs, table_of(), NOISE, LABELS, {}).empty
+    assert compare_methods.verdict_table(pairs, table_of(), NOISE, LABELS, {}, []).empty
 
 
 def test_notes_explain_bold_marks_and_the_published_poisson_noise():
     gauss = {"gauss": NOISE["gauss"]}
-    assert ssim_notes(gauss, LABELS, {}, None) == ["In bold: the best method."]
-    assert ssim_notes(gauss, LABELS, CAVEATS, None) == [
+    assert ssim_notes(gauss, LABELS, {}, [], None) == ["In bold: the best method."]
+    assert ssim_notes(gauss, LABELS, CAVEATS, [], None) == [
         "In bold: the best method, and the best of those without †.",
         "† snapped: knows the grey values. Real images have others.",
     ]
-    bold, poisson = ssim_notes(NOISE, {"median": "median"}, CAVEATS, None)
+    bold, poisson = ssim_notes(NOISE, {"median": "median"}, CAVEATS, [], None)
     assert bold == "In bold: the best method."
     assert poisson.startswith("Poisson is the published noise")
     assert "clinical noise" in poisson
@@ -204,34 +208,83 @@ def test_notes_explain_bold_marks_and_the_published_poisson_noise():
 
 def test_costs_are_medians_over_the_noise_settings():
     everywhere = {noise: dict.fromkeys(["noisy", *LABELS], 0.5) for noise in NOISE}
-    text = cost_table(table_of(everywhere), LABELS, USES)
-    columns = ["Method", "Clean images", "Noise model", "Parameters", "Image passes"]
-    assert list(text) == [*columns, "Training, s", "ms an image"]
+    tried = pd.DataFrame({"noise": ["pois", "dots"], "method": "snap", "trials": 9, "images": 16})
+    text = cost_table(table_of(everywhere), LABELS, USES, tried, {"snap"})
+    columns = ["Method", "Clean images", "Noise model", "Phantoms", "Trials", "Validation images"]
+    assert list(text) == [*columns, "Parameters", "Image passes", "Training, s", "ms an image"]
     rows = rows_of(text)
-    assert rows["auto-encoder"] == ["yes", "no", "57,313 to 57,314", "1,280", "250", "0.250"]
+    assert rows["auto-encoder"][:5] == ["yes", "no", "no", "1", DASH]
+    assert rows["auto-encoder"][5:] == ["57,313 to 57,314", "1,280", "250", "0.250"]
     assert rows["U-Net"][:2] == ["no", "yes"]
-    assert rows["median"] == ["no", "no", DASH, DASH, DASH, "0.250"]
+    assert rows["median"] == ["no", "no", "no", "1", DASH, DASH, DASH, DASH, "0.250"]
+    assert rows["snapped"][2:5] == ["yes", "9", "16"]
     assert rows["snapped"][:2] == ["yes", "yes"]
 
 
+def test_references_are_never_bold_and_no_yardstick():
+    table, unet = table_of(), ["unet"]
+    assert rows_of(score_table(table, NOISE, LABELS, CAVEATS, unet))["U-Net"][0] == "0.9000"
+    pairs = pairs_of(("gauss", "autoencoder", "unet", "worse"))
+    rows = rows_of(compare_methods.verdict_table(pairs, table, NOISE, LABELS, CAVEATS, unet))
+    assert rows == {"auto-encoder": ["**best**", DASH, DASH], "U-Net": ["better", DASH, DASH]}
+    uses = USES | {"unet": ["clean images"]}
+    assert rows_of(lost_table(table, NOISE, LABELS, uses, {}, unet))["median"][0] == "0.1000"
+    assert "never in bold" in ssim_notes({}, LABELS, {}, unet, None)[-1]
+
+
+def test_table_of_peak_signal_to_noise_ratios():
+    table = table_of()
+    table.loc[table["method"] == "unet", "psnr"] = 20.004  # the same to two decimal places
+    table.loc[table["method"] == "median", "psnr"] = 19.99
+    rows = rows_of(score_table(table, NOISE, LABELS, {}, [], score="psnr"))
+    assert rows["auto-encoder"] == rows["U-Net"] == ["**20.00**", "**20.00**", DASH]
+    assert rows["median"] == ["19.99", "19.99", "**19.99**"]
+
+
+def test_trainings_that_take_another_time_are_refused():
+    table = table_of()
+    allowed = {"seconds_as": "unet", "tolerance": 0.1}
+    of_one = (table["noise"] == "pois") & (table["method"] == "autoencoder")
+    for seconds, fine in ((330, True), (270, True), (331, False), (269, False), (None, False)):
+        table.loc[of_one, "training_seconds"] = seconds
+        require_equal_seconds(table, ["autoencoder", "unet"], {"trials": 20})
+        require_equal_seconds(table, ["unet"], allowed)  # the other one is a reference
+        if fine:
+            require_equal_seconds(table, ["autoencoder", "unet", "not run"], allowed)
+            continue
+        with pytest.raises(InputError) as caught:
+            require_equal_seconds(table, ["autoencoder", "unet"], allowed)
+        for words in ("methods.autoencoder", "pois", f"took {seconds or DASH} s", "270 to 330 s"):
+            assert words in str(caught.value)
+        assert "gauss" not in str(caught.value)
+
+
+def test_what_methods_were_not_given_is_said():
+    (line,) = given_notes(LABELS, USES)
+    assert "; without clean images: U-Net, median; " in line
+    assert line.endswith("; without noise model: auto-encoder, median.")
+    assert given_notes({"snap": "snapped"}, USES) == given_notes({"median": "m"}, USES) == []
+
+
 def test_what_is_lost_without_clean_images():
-    rows = rows_of(lost_table(table_of(), NOISE, LABELS, USES, CAVEATS))
+    rows = rows_of(lost_table(table_of(), NOISE, LABELS, USES, CAVEATS, []))
     # Against the auto-encoder: the only one with clean images that has no caveat.
     assert rows == {"U-Net": ["-0.1000", "0.0100", DASH], "median": ["0.1000", "0.1100", DASH]}
-    assert lost_table(table_of(), NOISE, {"snap": "snapped"}, USES, CAVEATS).empty
+    assert lost_table(table_of(), NOISE, {"snap": "snapped"}, USES, CAVEATS, []).empty
     dots = table_of({"dots": SSIM["dots"]}, ["dots"])  # where no method with clean images was run
-    assert lost_table(dots, ["dots"], LABELS, USES, CAVEATS).empty
+    assert lost_table(dots, ["dots"], LABELS, USES, CAVEATS, []).empty
 
 
 def test_numbers_have_about_three_digits():
     texts = ["0.0123", "1.50", "12.3", "99.9", "1,234", DASH]
-    assert [*map(compare_methods.digits, (0.01234, 1.5, 12.34, 99.9, 1234.5, np.nan))] == texts
+    assert [*map(digits, (0.01234, 1.5, 12.34, 99.9, 1234.5, np.nan))] == texts
 
 
 def test_tuned_settings_are_the_first_of_each_file(tmp_path):
     path = tmp_path / "pois/median.json"
     path.parent.mkdir()
-    path.write_text('[{"settings": {"size": 5}, "ssim": 0.6}, {"settings": {"size": 3}}]')
+    path.write_text('[{"settings": {"size": 5}, "images": 16}, {"settings": {"size": 3}}]')
+    assert read_trials([path]).to_numpy().tolist() == [["pois", "median", 2, 16]]
     tuned = read_tuned([path])
     assert tuned == {("pois", "median"): {"size": 5}}
     text = tuned_table(tuned, NOISE, LABELS)
@@ -255,23 +308,34 @@ def test_page_of_all_methods(tmp_path, monkeypatch, labels):
     if labels:
         paths["tuning"] = [tmp_path / "pois/snap.json"]
         paths["tuning"][0].parent.mkdir()
-        paths["tuning"][0].write_text('[{"settings": {"size": 5}, "ssim": 0.6}]')
+        paths["tuning"][0].write_text('[{"settings": {"size": 5}, "ssim": 0.6, "images": 7}]')
     paths["published"] = tmp_path / "published.yaml"
     paths["published"].write_text(yaml.safe_dump(PUBLISHED))
     outputs = {name: tmp_path / f"out.{name}" for name in ("md", "html", "csv", "scores", "pairs")}
     params = {"dataset": "phantom", "rendered": True, "image_size": 32, "noise": NOISE}
     params |= {"labels": labels, "caveats": CAVEATS, "uses": USES}
     params |= {"trained": ["autoencoder", "unet"], "margin": 0.005}
+    params |= {"references": ["unet"], "allowed": {}}
     compare_methods.main(job_of(input=paths, output=outputs, params=params))
     text = (tmp_path / "out.md").read_text()
     assert text.startswith("# All methods: digital phantom (phantom)\n")
     headings = [line[3:] for line in text.splitlines() if line.startswith("## ")]
     others = ["Cost and what each method uses", "Lost without clean images", "Tuned settings"]
-    assert headings == ["SSIM", "How sure the means are", "Verdicts", *(others if labels else [])]
+    assert headings == [
+        "SSIM",
+        "PSNR",
+        "How sure the means are",
+        "Verdicts",
+        *(others if labels else []),
+    ]
     warning = "The images are a digital phantom: this says nothing about patients."
     for part in ("over 3 test images", "*published auto", warning):
         assert part in text
-    assert text.count(" snapped † ") == (4 if labels else 0)  # SSIM, its intervals, cost, tuned
+    # SSIM, PSNR, intervals, costs, tuned
+    assert text.count(" snapped † ") == (5 if labels else 0)
+    assert text.count(" U-Net (reference) ") == (5 if labels else 0)
+    assert ("Not all methods were given the same" in text) == bool(labels)
+    assert len(re.findall(r"snapped † .* yes \| +1 \| +7 \|", text)) == bool(labels)
     assert text.count("- † snapped: ") == (1 if labels else 0)
     assert ("**0.9500**" in text) == bool(labels)
     assert ("<strong>0.9500</strong>" in (tmp_path / "out.html").read_text()) == bool(labels)

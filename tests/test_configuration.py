@@ -14,6 +14,8 @@ from engine.plugins import ConfigurationError, declarations, plugins
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
 METHODS = yaml.safe_load((ROOT / "config/methods.yaml").read_text())
+FAIR = yaml.safe_load((ROOT / "config/fair.yaml").read_text())
+FAIR_TIME = yaml.safe_load((ROOT / "config/fair-time.yaml").read_text())
 EVERYTHING = yaml.safe_load((ROOT / "config/everything.yaml").read_text())
 GAUSSIAN = "gaussian_0.1_0_1"
 
@@ -135,10 +137,13 @@ image_size = true | True is not allowed; allowed: a value of type integer
 image_size = 126 | 126 does not suit the method unet; allowed: multiples of 16
 seed = -1 | -1 is not allowed; allowed: 0 or more
 device = tpu | 'tpu' is not allowed; allowed: auto, cpu, cuda
-colour = blue | unknown key; allowed: dataset, datasets
+colour = blue | unknown key; allowed: allowed, dataset, datasets
 select = null | None is not allowed; allowed: a value of type object
 select/methods = [medium] | .0: 'medium' is not allowed; allowed: autoencoder, median
 select/noise = [quiet] | .0: 'quiet' is not allowed; allowed: gaussian_0.1_0_1
+allowed = {passes: 0} | .passes: 0 is not allowed; allowed: 1 or more
+allowed = {trials: many} | .trials: 'many' is not allowed; allowed: a value of type integer
+allowed = {seconds_as: nobody} | .seconds_as: 'nobody' is not allowed; allowed: autoencoder
 table = [medium] | .0: 'medium' is not allowed; allowed: autoencoder, median, unet
 datasets/phantom/train = 400 | 400 of 400 subjects leaves none to test on
 datasets/mine = {train: 3} | either `subjects` (rendered) or `sources` (read) is needed
@@ -161,6 +166,7 @@ methods/median/label = noisy | 'noisy' is taken
 methods/median/label = ground truth | 'ground truth' is taken
 methods/median/label = a|b | 'a|b' is not allowed; allowed: text without |
 methods/median/inversion = perhaps | 'perhaps' is not allowed; allowed: a value of type bool
+methods/median/reference = perhaps | 'perhaps' is not allowed; allowed: a value of type bool
 methods/median/training = {} | unknown key; allowed: default, inversion, label, only, overrides
 methods/median/tune = {sise: [3]} | .sise: unknown key; allowed: size
 methods/median/tune = {size: []} | .size: [] is not allowed; allowed: at least 1 entry
@@ -226,6 +232,57 @@ def test_configuration_of_everything_turns_every_method_on():
     methods = methods_of(config)
     assert methods["tuned_median"].grid
     assert not methods["median"].grid
+
+
+def test_configurations_of_fair_tables_are_fair():
+    config = checked(CONFIG, METHODS, FAIR)
+    methods = {name: methods_of(config)[name] for name in config["select"]["methods"]}
+    references = [name for name, method in methods.items() if method.reference]
+    assert references == ["autoencoder_published"]
+    published = yaml.safe_load((ROOT / "resources/published.yaml").read_text())
+    for training in (s["training"] for s in methods["autoencoder_published"].settings.values()):
+        assert training.items() >= published["training"].items()
+    tails = [s["tail"] for s in methods["autoencoder"].settings.values()]
+    assert tails == [s["tail"] for s in methods["autoencoder_published"].settings.values()]
+    for name, method in methods.items():
+        grid = METHODS["methods"].get(name, {}).get("tune", {})
+        assert {k: (min(v), max(v)) for k, v in method.grid.items()} == {
+            k: (min(v), max(v)) for k, v in grid.items()
+        }
+        assert len(method.settings) == (2 if method.caveat else 7)
+    assert checked(CONFIG, METHODS, FAIR, FAIR_TIME)["allowed"]["seconds_as"] == "unet"
+
+
+# A change of the configuration of the fair table, and what the message says.
+UNFAIR = """
+autoencoder: {training: {steps: 4899}} | methods.autoencoder: 19596 image passes for gaussian_0.1_0
+dncnn: {training: {batch: 5}} | methods.dncnn: 24500 image passes for poisson_0.2_5 are not allowed
+unet: {overrides: {poisson_0.2_1: {training: {steps: 5}}}} | .unet: 20 image passes for poisson_0.2
+autoencoder_published: {reference: false} | methods.autoencoder_published: 192000 image passes
+wavelet: {tune: {levels: [2, 3, 4]}} | methods.wavelet.tune: 30 combinations are not allowed; allow
+"""
+
+
+@pytest.mark.parametrize("case", UNFAIR.strip().splitlines())
+def test_methods_that_differ_in_what_they_were_allowed_are_refused(case):
+    change, _, words = case.partition(" | ")
+    methods = {"methods": yaml.safe_load(change)}
+    message = refused(CONFIG, METHODS, FAIR, methods)
+    assert words in message
+    assert ("allowed: 20 or less (allowed.trials)" in message) == ("tune" in message)
+    assert ("allowed: 19600 (allowed.passes)" in message) == ("passes" in message)
+    assert len({line.partition(":")[0] for line in message.splitlines()}) == 1  # no other method
+    checked(CONFIG, METHODS, FAIR, methods, {"allowed": {"trials": 30}, "select": {"methods": []}})
+
+
+def test_time_is_compared_with_a_training_of_all_noise_settings():
+    for name in ("median", "unet+lattice", "autoencoder_published", "unet_large"):
+        message = refused(CONFIG, METHODS, FAIR, {"allowed": {"seconds_as": name}})
+        assert f"allowed.seconds_as: {name!r} is not allowed; allowed: a method that" in message
+    # What sees as many images as is allowed is then this training alone.
+    fewer = {"methods": {"unet": {"training": {"steps": 7}}}}
+    message = refused(CONFIG, METHODS, FAIR, FAIR_TIME, fewer)
+    assert {line.partition(":")[0] for line in message.splitlines()} == {"methods.unet"}
 
 
 def test_lattice_step_is_for_poisson_noise_alone_and_has_no_column_in_the_published_table():

@@ -62,6 +62,7 @@ TUNED = [name for name, method in SELECTED.items() if method.grid]
 IN_TABLE = [name for name in config["table"] if name in SELECTED]
 LABELS = {name: method.label for name, method in SELECTED.items()}
 CAVEATS = {name: method.caveat for name, method in SELECTED.items() if method.caveat}
+REFERENCES = [name for name, method in SELECTED.items() if method.reference]
 CANDIDATES = [name for name in SELECTED if name not in CAVEATS]
 RENDERED = [name for name, entry in config["datasets"].items() if "subjects" in entry]
 # Then what only reads and writes arrays takes seconds.

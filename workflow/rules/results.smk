@@ -114,6 +114,8 @@ rule compare_methods:
         labels=LABELS,
         uses={name: list(method.uses) for name, method in SELECTED.items()},
         caveats=CAVEATS,
+        references=REFERENCES,
+        allowed=config.get("allowed", {}),
         trained=TRAINED,
         margin=config["margin"],
         code=source_digests("compare_methods.py"),

@@ -1,18 +1,26 @@
 """Compares all methods: how well they denoise, what they cost and use, how they were tuned."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import pandas as pd
 
 from engine.job import Snakemake, run
 from results import reading, wording
+from results.fairness import (
+    COST_NOTES,
+    Uses,
+    cost_table,
+    given_notes,
+    read_trials,
+    require_equal_seconds,
+)
 from results.intervals import ALPHA, ENOUGH, FEW, Grids, basis, compare, grids_of, half_width
 from results.pages import html, markdown, write_texts
-from results.reading import COSTS, Noise, Published, best, by_noise, published_rows
-from results.wording import CLEAN, MARK, MISSING, MODEL, Texts, marked
+from results.reading import Noise, Published, best, by_noise, published_rows
+from results.wording import CLEAN, MARK, MISSING, Texts, marked
 
-Uses = Mapping[str, Sequence[str]]  # by method: `CLEAN`, `MODEL`, both or nothing
+PLACES = {"ssim": 4, "psnr": 2}  # decimal places that tables show
 
 
 def comparison(
@@ -20,7 +28,7 @@ def comparison(
 ) -> pd.DataFrame:
     """Return one line for each noise setting and method that was scored, `noisy` first.
 
-    Takes what `read_scores` and `read_costs` return; see `ssim_table` for the other arguments.
+    Takes what `read_scores` and `read_costs` return; see `score_table` for the other arguments.
 
     Returns:
         Columns `noise`, `method`, `label`, mean `ssim`, `ssim_half_width` of its interval, mean
@@ -36,14 +44,16 @@ def comparison(
     return table
 
 
-def ssim_table(
+def score_table(
     table: pd.DataFrame,
     noise: Mapping[str, Noise],
     labels: Texts,
     caveats: Texts,
-    published: Published | None,
+    references: Collection[str],
+    published: Published | None = None,
+    score: str = "ssim",
 ) -> pd.DataFrame:
-    """Return the mean SSIM as text: a row a method, a column a noise setting, the best in bold.
+    """Return mean scores as text: a row a method, a column a noise setting, the best in bold.
 
     Methods with a caveat are marked. What was published for the same noise is in italics.
 
@@ -52,12 +62,15 @@ def ssim_table(
         noise: The noise settings by id, in order.
         labels: What each method is called, in order.
         caveats: The caveats by method.
+        references: Methods that are never in bold.
         published: What was published; None if nothing fits.
+        score: `ssim` or `psnr`.
     """
-    means = by_noise(table, ["noisy", *labels], noise)
-    rows = means.map(decimals)
+    means, places = by_noise(table, ["noisy", *labels], noise, score), PLACES[score]
+    rows = means.map(lambda mean: decimals(mean, places))
+    compared = [name for name in labels if name not in references]
     for name in noise:
-        for method in best(means.loc[list(labels), name], caveats):
+        for method in best(means.loc[compared, name], caveats, places):
             rows.loc[method, name] = f"**{rows.loc[method, name]}**"
     rows.insert(0, "Method", ["noisy", *marked(labels, caveats).values()])
     found = published_rows(noise, published) if published else {}
@@ -69,7 +82,7 @@ def ssim_table(
 
 
 def sure_table(table: pd.DataFrame, noise: Iterable[str], labels: Texts) -> pd.DataFrame:
-    """Return the mean SSIM with its interval as text; see `ssim_table` for the arguments."""
+    """Return the mean SSIM with its interval as text; see `score_table` for the arguments."""
     names = ["noisy", *labels]
     means = by_noise(table, names, noise).map(decimals)
     widths = by_noise(table, names, noise, "ssim_half_width")
@@ -79,19 +92,25 @@ def sure_table(table: pd.DataFrame, noise: Iterable[str], labels: Texts) -> pd.D
 
 
 def verdict_table(
-    pairs: pd.DataFrame, table: pd.DataFrame, noise: Iterable[str], labels: Texts, caveats: Texts
+    pairs: pd.DataFrame,
+    table: pd.DataFrame,
+    noise: Iterable[str],
+    labels: Texts,
+    caveats: Texts,
+    references: Collection[str],
 ) -> pd.DataFrame:
     """Return as text the verdict on each method against the best one; empty if there is none.
 
-    Takes what `compare` returns; see `ssim_table` for the other arguments. Methods with a caveat
-    are no yardstick.
+    Takes what `compare` returns; see `score_table` for the other arguments. Methods with a caveat
+    and references are no yardstick.
     """
     swapped = {"better": "worse", "worse": "better"}
     found = {}
     for line in pairs[pairs["verdict"] != ""].itertuples():
         found[line.noise, line.first, line.second] = line.verdict
         found[line.noise, line.second, line.first] = swapped.get(line.verdict, line.verdict)
-    means = by_noise(table, [name for name in labels if name not in caveats], noise)
+    compared = [name for name in labels if name not in {*caveats, *references}]
+    means = by_noise(table, compared, noise)
     yardsticks = means.dropna(how="all", axis=1).idxmax()
     rows = pd.DataFrame(MISSING, index=list(labels), columns=list(noise))
     for name, yardstick in yardsticks.items():
@@ -104,40 +123,26 @@ def verdict_table(
 
 
 def lost_table(
-    table: pd.DataFrame, noise: Iterable[str], labels: Texts, uses: Uses, caveats: Texts
+    table: pd.DataFrame,
+    noise: Iterable[str],
+    labels: Texts,
+    uses: Uses,
+    caveats: Texts,
+    references: Collection[str],
 ) -> pd.DataFrame:
     """Return as text how far methods without clean images stay behind the best one with them.
 
-    A row a method, a column a noise setting; see `ssim_table` for the arguments. Methods with a
-    caveat are no yardstick.
+    A row a method, a column a noise setting; see `score_table` for the arguments. Methods with a
+    caveat and references are no yardstick.
     """
     means = by_noise(table, list(labels), noise)
-    with_clean = [name for name in labels if CLEAN in uses[name] and name not in caveats]
+    no_yardstick = {*caveats, *references}
+    with_clean = [n for n in labels if CLEAN in uses[n] and n not in no_yardstick]
     without = [name for name in labels if CLEAN not in uses[name]]
     lost = (means.loc[with_clean].max() - means).loc[without].dropna(how="all")
     rows = lost.map(decimals)
     rows.insert(0, "Method", [marked(labels, caveats)[name] for name in rows.index])
     return rows
-
-
-def cost_table(table: pd.DataFrame, labels: Texts, uses: Uses) -> pd.DataFrame:
-    """Return as text what each method costs and uses; see `ssim_table` for the arguments."""
-    rows = []
-    for method, label in labels.items():
-        costs = table.loc[table["method"] == method, COSTS]
-        medians = costs.median()
-        rows.append(
-            {
-                "Method": label,
-                "Clean images": "yes" if CLEAN in uses[method] else "no",
-                "Noise model": "yes" if MODEL in uses[method] else "no",
-                "Parameters": span(costs["parameters"]),
-                "Image passes": span(costs["training_images"]),
-                "Training, s": digits(medians["training_seconds"]),
-                "ms an image": digits(medians["milliseconds"]),
-            }
-        )
-    return pd.DataFrame(rows)
 
 
 def tuned_table(
@@ -162,30 +167,21 @@ def settings_text(settings: Mapping[str, Any] | None) -> str:
     )
 
 
-def decimals(value: float) -> str:
-    return MISSING if pd.isna(value) else f"{value:.4f}"
-
-
-def digits(value: float) -> str:
-    """Return a number to about three digits."""
-    if pd.isna(value):
-        return MISSING
-    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
-
-
-def span(values: pd.Series) -> str:
-    """Return whole numbers as one, or as a range where they differ."""
-    found = [f"{value:,.0f}" for value in sorted(values.dropna().unique())]
-    return " to ".join(dict.fromkeys([found[0], found[-1]])) if found else MISSING
+def decimals(value: float, places: int = 4) -> str:
+    return MISSING if pd.isna(value) else f"{value:.{places}f}"
 
 
 def ssim_notes(
-    noise: Mapping[str, Noise], labels: Texts, caveats: Texts, published: Published | None
+    noise: Mapping[str, Noise],
+    labels: Texts,
+    caveats: Texts,
+    references: Collection[str],
+    published: Published | None,
 ) -> list[str]:
-    """Return what explains the table of SSIM; see `ssim_table` for the arguments."""
+    """Return what explains the table of SSIM; see `score_table` for the arguments."""
     sentences = wording.caveats_in_words(labels, caveats)
     without = f", and the best of those without {MARK}" if sentences else ""
-    lines = [f"In bold: the best method{without}.", *sentences]
+    lines = [f"In bold: the best method{without}.", *sentences, *[REFERENCE][: len(references)]]
     if any(entry["distribution"] == "poisson" for entry in noise.values()):
         lines.append(wording.POISSON_WARNING.format("columns"))
     if published and published_rows(noise, published):
@@ -217,8 +213,9 @@ def verdict_notes(pairs: pd.DataFrame, margin: float) -> list[str]:
     if not count:
         return why
     return [
-        f"Against the best method without a caveat. Better or worse: by more than {margin:g} SSIM. "
-        f"Equivalent: within {margin:g}. Undecided: the scores allow several of these.",
+        "Against the best method, without caveats and references. Better or worse: by more than "
+        f"{margin:g} SSIM. Equivalent: within {margin:g}. Undecided: the scores allow several of "
+        "these.",
         "By two one-sided tests on paired differences, with Holm's correction for all pairs that "
         f"have a verdict ({count}), at p = {ALPHA:g}, so that at most 5 % of such tables have any "
         "wrong verdict. All pairs, with intervals, are in pairs.csv.",
@@ -226,11 +223,11 @@ def verdict_notes(pairs: pd.DataFrame, margin: float) -> list[str]:
     ]
 
 
-COST_NOTES = [
-    "Clean images, noise model: whether training, tuning or denoising needs them.",
-    "Image passes and training seconds are those of one noise setting. The seconds are processor "
-    "time on a CPU and elapsed time on a GPU. All times are medians over the noise settings.",
-]
+REFERENCE = (
+    "(reference): shown for comparison, as are published numbers. It may have been given more than "
+    "the other methods were allowed, and is never in bold."
+)
+PSNR_NOTES = ["Mean peak signal-to-noise ratio (PSNR), dB; higher is better. In bold as for SSIM."]
 LOST_NOTES = [
     "How much lower the SSIM is than that of the best method that needs clean images, which a "
     "clinic may not have.",
@@ -240,26 +237,38 @@ TUNED_NOTES = ["Of the settings that were tried, those with the highest mean SSI
 
 def main(snakemake: Snakemake) -> None:
     params, inputs, outputs = snakemake.params, snakemake.input, snakemake.output
-    noise, labels, uses, caveats = params.noise, params.labels, params.uses, params.caveats
+    noise, uses, caveats, references = params.noise, params.uses, params.caveats, params.references
     scores = reading.read_scores(inputs.scores)
-    table = comparison(scores, reading.read_costs(inputs.costs), noise, labels)
+    table = comparison(scores, reading.read_costs(inputs.costs), noise, params.labels)
+    bound = [name for name in params.trained if name not in references]
+    require_equal_seconds(table, bound, params.allowed)
+    labels = {
+        name: f"{label} (reference)" if name in references else label
+        for name, label in params.labels.items()
+    }
     found = grids_of(scores)
     grids = {key: found[key] for key in zip(table["noise"], table["method"], strict=True)}
     methods = {key: grid for key, grid in grids.items() if key[1] != "noisy"}
     pairs = compare(methods, params.trained, params.margin)
     published = reading.read_published(inputs.get("published"), params.image_size)
     tuned = reading.read_tuned(inputs.get("tuning") or [])
+    tried = read_trials(inputs.get("tuning") or [])
+    phantoms = {*params.trained, *tried["method"]} if params.rendered else set()
     about = wording.about_scores(scores, params.rendered)
-    about += ssim_notes(noise, labels, caveats, published)
+    about += ssim_notes(noise, labels, caveats, references, published)
     with_mark = marked(labels, caveats)
     sure = sure_notes(grids, {"noisy": "noisy", **with_mark}, params.trained)
-    verdicts = verdict_table(pairs, table, noise, labels, caveats)
+    verdicts = verdict_table(pairs, table, noise, labels, caveats, references)
+    marks = labels, caveats, references
+    costs = cost_table(table, with_mark, uses, tried, phantoms)
+    lost = lost_table(table, noise, labels, uses, caveats, references)
     parts = (
-        ("SSIM", ssim_table(table, noise, labels, caveats, published), about),
+        ("SSIM", score_table(table, noise, *marks, published), about),
+        ("PSNR", score_table(table, noise, *marks, score="psnr"), PSNR_NOTES),
         ("How sure the means are", sure_table(table, noise, with_mark), sure),
         ("Verdicts", *[verdicts][: len(verdicts)], verdict_notes(pairs, params.margin)),
-        ("Cost and what each method uses", cost_table(table, with_mark, uses), COST_NOTES),
-        ("Lost without clean images", lost_table(table, noise, labels, uses, caveats), LOST_NOTES),
+        ("Cost and what each method uses", costs, [*given_notes(with_mark, uses), *COST_NOTES]),
+        ("Lost without clean images", lost, LOST_NOTES),
         ("Tuned settings", tuned_table(tuned, noise, with_mark), TUNED_NOTES),
     )
     title = f"All methods: {wording.images_of(params.dataset, params.rendered)}"

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from engine.job import Snakemake, run
-from engine.messages import Progress, log
+from engine.messages import InputError, Progress, log
 from files.arrays import load_images
 from files.atomic import replacing
+from images.films import twins
 from noise.models import Noise, clip_inversion, corrupt
 from noise.seeds import generator
 from results.scores import scores
@@ -20,11 +21,31 @@ IMAGES = 16  # the most that settings are tried on
 Grid = Mapping[str, Sequence[Any]]
 
 
-def validation_images(images: int) -> list[int]:
-    """Return which training images settings are tried on: spread evenly over the last fifth."""
-    first = images - max(1, images // 5)
-    chosen = np.linspace(first, images - 1, min(IMAGES, images - first))
-    return chosen.round().astype(int).tolist()
+def validation_images(images: np.ndarray) -> list[int]:
+    """Return which training images settings are tried on: spread evenly over the last fifth.
+
+    Those that show a film of the other four fifths again are left out.
+
+    Args:
+        images: The clean training images, shape (N, H, W).
+
+    Raises:
+        InputError: When none is left.
+    """
+    first = len(images) - max(1, len(images) // 5)
+    candidates = spread(np.arange(first, len(images)), 4 * IMAGES)
+    free = candidates[~twins(images[candidates], images[:first])]
+    if not len(free):
+        raise InputError(
+            f"training images from number {first + 1} on show films of those before again; tuning "
+            "needs films of its own: change `train`, or the order of file names"
+        )
+    return spread(free, IMAGES).tolist()
+
+
+def spread(values: np.ndarray, most: int) -> np.ndarray:
+    """Return at most so many of the values, in even steps from the first to the last."""
+    return values[np.linspace(0, len(values) - 1, min(most, len(values))).round().astype(int)]
 
 
 def tuned(
@@ -47,8 +68,8 @@ def tuned(
         inversion: Whether the clip-aware inversion is applied to what `denoise` returns.
 
     Returns:
-        Dictionaries of `settings` (the tuned ones) and `ssim`. Of equals, what the grid names
-        first comes first.
+        Dictionaries of `settings` (the tuned ones), mean `ssim`, and the number of `images`. Of
+        equals, what the grid names first comes first.
 
     Raises:
         InputError: When a pixel of a result is not a finite number.
@@ -61,7 +82,7 @@ def tuned(
     for candidate in candidates:
         denoised = inverse(denoise(noisy, noise, {**settings, **candidate}))
         ssim = float(scores(clean, denoised)["ssim"].mean())
-        results.append({"settings": candidate, "ssim": ssim})
+        results.append({"settings": candidate, "ssim": ssim, "images": len(clean)})
         progress.advance()
     return sorted(results, key=lambda result: -result["ssim"])  # keeps the order of equals
 
@@ -84,7 +105,7 @@ def main(snakemake: Snakemake) -> None:
     params, wildcards = snakemake.params, snakemake.wildcards
     name = f"{wildcards.noise}/{wildcards.method}"
     images = load_images(snakemake.input.images, mmap_mode="r")
-    chosen = validation_images(len(images))
+    chosen = validation_images(images)
     clean = np.asarray(images[chosen], np.float64)
     rngs = (generator(params.seed, "tune", wildcards.noise, index) for index in chosen)
     noisy = np.stack([corrupt(a, params.noise, rng) for a, rng in zip(clean, rngs, strict=True)])

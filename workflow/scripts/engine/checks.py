@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
+from engine.fairness import unfair
 from engine.plugins import Config, ConfigurationError, declarations, plugins, schema
 
 COLUMNS = ("ground truth", "noisy")  # what tables and figures show besides the methods
@@ -74,6 +75,7 @@ def completed_schema(config: Config) -> Config:
     own["select"]["properties"]["noise"]["items"]["enum"] = noises
     own["select"]["properties"]["methods"]["items"]["enum"] = list(config["methods"])
     own["table"]["items"]["enum"] = list(config["methods"])
+    own["allowed"]["properties"]["seconds_as"]["enum"] = list(config["methods"])
     for name, entry in config["noise"].items():
         own["noise"]["properties"][name] = _noise_schema(entry["distribution"])
     for name, entry in config["methods"].items():
@@ -249,6 +251,7 @@ def problems_together(config: Config) -> Iterator[str]:
     for name in config["table"]:
         if "CAVEAT" in found[name]:
             yield f"table: {name!r} has a caveat, which table.md can't say; it is in methods.md"
+    yield from unfair(config)
     for name, entry in config["datasets"].items():
         if "subjects" in entry and entry["subjects"] <= entry["train"]:
             yield (

@@ -13,7 +13,7 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from engine.checks import problems_together, validated
-from engine.plugins import Config, ConfigurationError
+from engine.plugins import Config, ConfigurationError, merged
 
 NAMED = ("datasets", "noise", "methods")  # the order of their entries is that of the tables
 
@@ -153,15 +153,6 @@ def options_of(snakefile: Path, files: Iterable[Path], settings: Mapping[str, An
         *(["--configfile", *files] if files else []),
         *(["--config", *values] if values else []),
     ]
-
-
-def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Config:
-    """Return `base` with the changes of a second configuration: mappings merge, lists don't."""
-    result = dict(base)
-    for key, value in changes.items():
-        nested = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = merged(result[key], value) if nested else value
-    return result
 
 
 def with_text_keys(value: Any, *path: str) -> Any:  # noqa: ANN401

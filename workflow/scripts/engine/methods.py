@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from engine.configuration import merged
-from engine.plugins import Config, declarations, schema
+from engine.plugins import Config, declarations, merged, schema
 
 
 @dataclass(frozen=True)
@@ -23,6 +22,7 @@ class Method:
         inversion: Whether the clip-aware inversion is applied to what it returns.
         uses: What it uses besides noisy images: clean images, the noise model, both, neither.
         caveat: What its scores must not be taken for, if anything.
+        reference: Whether it is shown for reference, and may have been given more than others.
         settings: Its settings by the noise settings that it is for, overrides applied.
     """
 
@@ -35,6 +35,7 @@ class Method:
     inversion: bool
     uses: tuple[str, ...]
     caveat: str | None
+    reference: bool
     settings: Mapping[str, Config]
 
 
@@ -66,6 +67,7 @@ def _method(name: str, entry: Config, config: Config) -> Method:
         inversion=inversion,
         uses=tuple(sorted(uses)),
         caveat=declared.get("CAVEAT"),
+        reference=entry.get("reference", False),
         settings={
             noise: merged(settings, entry.get("overrides", {}).get(noise, {}))
             for noise, value in config["noise"].items()

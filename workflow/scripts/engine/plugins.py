@@ -5,6 +5,7 @@ Files are read and not imported: some need torch, which takes seconds.
 
 import ast
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,3 +77,12 @@ def declarations(folder: str, name: str) -> Config:
 def schema(name: str) -> Config:
     """Return a file of `workflow/schemas/`."""
     return YAML(typ="safe", pure=True).load(SCHEMAS / f"{name}.yaml")
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> Config:
+    """Return `base` with the changes of a second configuration: mappings merge, lists don't."""
+    result = dict(base)
+    for key, value in changes.items():
+        nested = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if nested else value
+    return result

@@ -77,11 +77,11 @@ def by_noise(
     return wide.reindex(index=list(methods), columns=list(noise))
 
 
-def best(means: pd.Series, caveats: Collection[str]) -> set[str]:
+def best(means: pd.Series, caveats: Collection[str], places: int = 4) -> set[str]:
     """Return the methods with the highest mean, and the highest of those without a caveat.
 
-    The means are NaN where a method was not run, and are compared to four decimals.
+    The means are NaN where a method was not run, and are compared to this many decimal places.
     """
-    rounded = means.dropna().map(lambda mean: float(f"{mean:.4f}"))
+    rounded = means.dropna().map(lambda mean: float(f"{mean:.{places}f}"))
     groups = (rounded, rounded.drop(list(caveats), errors="ignore"))
     return {method for group in groups for method in group.index[group == group.max()]}
