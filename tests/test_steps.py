@@ -173,7 +173,7 @@ HEAVY = {"matplotlib", "pandas", "scipy", "skimage", "torch"}
         ("augment_images", {"scipy", "skimage"}),
         ("resize_images", {"scipy", "skimage"}),
         ("render_phantom", {"scipy", "skimage"}),
-        ("make_table", {"pandas"}),
+        ("make_table", {"pandas", "scipy"}),
         ("compare_methods", {"pandas", "scipy"}),
         ("plot_examples", {"matplotlib"}),
     ],
