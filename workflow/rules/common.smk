@@ -63,7 +63,11 @@ IN_TABLE = [name for name in config["table"] if name in SELECTED]
 LABELS = {name: method.label for name, method in SELECTED.items()}
 CAVEATS = {name: method.caveat for name, method in SELECTED.items() if method.caveat}
 REFERENCES = [name for name, method in SELECTED.items() if method.reference]
-CANDIDATES = [name for name in SELECTED if name not in CAVEATS]
+CANDIDATES = [
+    name
+    for name, method in SELECTED.items()
+    if not method.caveat and not method.reference
+]
 RENDERED = [name for name, entry in config["datasets"].items() if "subjects" in entry]
 # Then what only reads and writes arrays takes seconds.
 IS_QUICK = config["image_size"] <= 256

@@ -51,6 +51,7 @@ rule write_report:
         noise={name: config["noise"][name] for name in NOISES},
         labels=LABELS,
         caveats=CAVEATS,
+        candidates=CANDIDATES,
         table=config["table"],
         titles=[title for _, title, _ in FIGURES],
         plugins={name: in_prose(method) for name, method in SELECTED.items()},

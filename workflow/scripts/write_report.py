@@ -180,7 +180,7 @@ def read_pairs(path: str) -> pd.DataFrame:
 def main(snakemake: Snakemake) -> None:
     params, inputs, outputs = snakemake.params, snakemake.input, snakemake.output
     labels, noise, rendered = params.labels, params.noise, params.rendered
-    fair = {name: label for name, label in labels.items() if name not in params.caveats}
+    fair = {name: labels[name] for name in params.candidates}
     table, pairs = reading.read_methods(inputs.methods), read_pairs(inputs.pairs)
     scores = reading.read_scores([inputs.scores])
     names, images = ids_of("test", inputs.split), wording.images_of(params.dataset, rendered)

@@ -31,7 +31,7 @@ def answer(table: pd.DataFrame, labels: Texts, images: str, count: int, pairs: p
 
     Args:
         table: See `winners`.
-        labels: See `winners`; methods with a caveat are not among them.
+        labels: See `winners`; methods with a caveat and reference rows are not among them.
         images: In words, see `wording.images_of`.
         count: How many test images there are.
         pairs: The verdicts, `pairs.csv`.
