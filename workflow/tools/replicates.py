@@ -91,7 +91,7 @@ def page(title: str, scores: pd.DataFrame, made: dict[str, Entry]) -> str:
                 "Trainings": str(len(entry["made"]) or MISSING),
                 "Draws": str(some["draw"].nunique()),
                 "SSIM": f"{grid.mean():.4f}" + (f" ± {width:.4f}" if width == width else ""),
-                "over": basis([grid], [bool(entry["made"])]),
+                "over": basis([grid], [bool(entry["made"])]).partition(", since")[0],
                 "Runs from": f"{runs.min():.4f}",
                 "to": f"{runs.max():.4f}",
                 "Deviation of a run": f"{spread['deviation']:.4f}" if spread else MISSING,
