@@ -104,8 +104,8 @@ def page(title: str, scores: pd.DataFrame, made: dict[str, Entry]) -> str:
     }
     dates = sorted({text for entry in made.values() for text in entry["made"].values()})
     notes = [
-        "A run is a training and a draw of the noise of the test images. Runs of one method and noise "
-        "setting differ by chance alone.",
+        "A run is a training and a draw of the noise of the test images. Runs of one method and "
+        "noise setting differ by chance alone.",
         "After ±: half of the 95 % confidence interval of the mean, over what the next column has.",
         "Deviation of a run: the standard deviation of the mean of one run, a training and a draw. "
         "It needs two draws, and of a network two trainings.",
