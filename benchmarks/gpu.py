@@ -272,6 +272,7 @@ def tables(folder: Path) -> str:
     machine = json.loads((folder / "machine.json").read_text(encoding="utf-8"))
     labels = {method["name"]: method["label"] for method in plan["methods"]}
     scores = read_scores([str(folder / "scores.csv")])
+    scores = scores.assign(training=scores.get("training", 1))  # which is absent if all are first
     costs = pd.read_csv(folder / "costs.csv", dtype={"noise": str, "method": str})
     means = scores.groupby(["method", "noise", "training"], sort=False)["ssim"].mean()
     spread = means.groupby(["method", "noise"], sort=False).agg(["mean", "std", "count"])

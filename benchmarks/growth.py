@@ -66,7 +66,8 @@ def steps(
     job: dict[str, Any] = {
         "input": {"images": str(source)},
         "output": {"images": str(images), "ids": str(ids)},
-        "params": {"size": size},
+        "params": {"size": size, "white": "auto"},
+        "wildcards": {"dataset": "rendered"},
         "threads": 2,
     }
     yield "resize", run_step("resize_images", **job)

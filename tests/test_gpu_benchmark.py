@@ -50,7 +50,7 @@ def test_trainings_on_a_machine_that_has_little(tmp_path):
 
     measure("--parts", "trainings")
     scores, costs = read_scores([pack / "scores.csv"]), pd.read_csv(pack / "costs.csv")
-    assert list(scores) == ["noise", "method", "image", "ssim", "psnr", "training"]
+    assert list(scores) == ["noise", "method", "image", "ssim", "psnr", "training", "draw"]
     rows = costs[ROW].to_numpy().tolist()
     noises = scores["noise"].unique().tolist()
     assert noises == TWO_NOISES

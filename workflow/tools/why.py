@@ -71,7 +71,7 @@ def planned(dag: DAG) -> list[list[Job]]:
 
 def name_of(job: Job) -> str:
     """Return the rule and what its wildcards stand for; without the run, which all share."""
-    values = (value for key, value in job.wildcards_dict.items() if key != "run")
+    values = (value for key, value in job.wildcards_dict.items() if key != "run" and value)
     return " ".join([job.rule.name, *values])
 
 

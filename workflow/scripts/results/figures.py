@@ -1,6 +1,8 @@
 """The look of all figures: importing this sets it. And which methods a figure shows."""
 
+import re
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from textwrap import fill
 
@@ -11,6 +13,7 @@ from matplotlib.figure import Figure
 from files.atomic import replacing
 
 DPI = 120
+CLIPS = re.compile(r"(?<=[\"#])p[0-9a-f]{10}(?=[\")])")  # in id="..." and url(#...)
 # Colours that colour-blind people can tell apart (Okabe and Ito), with a marker and dashes each,
 # which tell them apart in a print without colours.
 STYLES = [
@@ -64,10 +67,20 @@ def write_note(figure: Figure, sentences: Iterable[str]) -> None:
 
 
 def save(figure: Figure, paths: Iterable[str | Path]) -> None:
-    """Write a figure to each path, in the format that its suffix says; no byte tells the time."""
-    for path in paths:
+    """Write a figure to each path, in the format that its suffix says: always the same bytes."""
+    for path in map(Path, paths):
         with replacing(path) as temporary:
             figure.savefig(temporary, dpi=DPI, metadata={"Date": None})
+            if path.suffix == ".svg":  # matplotlib names shapes that clip by their place in memory
+                text = temporary.read_text(encoding="utf-8")
+                order = dict.fromkeys(CLIPS.findall(text))
+                names = {name: f"clip{number}" for number, name in enumerate(order)}
+                text = CLIPS.sub(partial(renamed, names), text)
+                temporary.write_text(text, encoding="utf-8")
+
+
+def renamed(names: Mapping[str, str], found: re.Match) -> str:
+    return names[found[0]]
 
 
 def methods_shown(
