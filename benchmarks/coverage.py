@@ -12,12 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
 
-from files.atomic import replacing
-from results.intervals import ENOUGH, LEVEL, compare, estimate
+from files.atomic import write_text
+from results.intervals import ENOUGH, compare, estimate, quantile
 
 RESULT = Path(__file__).resolve().parent / "results" / "coverage.md"
 IMAGES, DRAWS, NOISES, METHODS = 80, 2, 7, 6
@@ -76,7 +75,7 @@ class Simulation:
 def covers(*grids: np.ndarray) -> bool:
     """Return whether the interval of a mean, or of a difference, has the true one, which is 0."""
     mean, error, freedom = estimate(*grids)
-    return abs(mean) <= stdtrit(freedom, (1 + LEVEL) / 2) * error
+    return abs(mean) <= quantile(freedom) * error
 
 
 def coverage(scenario: str, trainings: int, repeats: int, seed: int = 0) -> dict[str, float]:
@@ -192,8 +191,7 @@ def main() -> None:
     parser.add_argument("--tables", type=int, default=600, help="large tables each")
     arguments = parser.parse_args()
     text = page(arguments.repeats, arguments.tables)
-    with replacing(RESULT) as path:
-        path.write_text(text, encoding="utf-8")
+    write_text(RESULT, text)
     print(text)
 
 

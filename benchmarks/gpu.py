@@ -118,16 +118,12 @@ class Trainings:
             if noise:
                 params = {"seed": self.plan["seed"], "noise": self.plan["noise"][noise]}
                 inputs = {"split": self.split, "images": self.images("", part)}
-                wildcards, output = (
-                    {"noise": noise, "part": part, "draw": draw},
-                    {"images": str(path)},
-                )
                 do(
                     "corrupt_images",
                     input=inputs,
-                    output=output,
+                    output={"images": str(path)},
                     params=params,
-                    wildcards=wildcards,
+                    wildcards={"noise": noise, "part": part, "draw": draw},
                 )
             elif part == "train":
                 inputs = {"split": self.split, "images": str(self.folder / "train.npy")}

@@ -154,7 +154,7 @@ def pairs_of(*lines: tuple) -> pd.DataFrame:
             | {"p": 0.01 if verdict else np.nan, "over": IMAGES if verdict else FEW}
             for noise, first, second, verdict in lines
         ]
-    )
+    ).reindex(columns=PAIRS)
 
 
 def test_verdicts_are_on_each_method_against_the_best_without_a_caveat():

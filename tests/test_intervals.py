@@ -282,3 +282,16 @@ def test_the_page_of_the_simulation(monkeypatch, tmp_path):
     text = (tmp_path / "coverage.md").read_text()
     numbers = r"[\d,.]+%|in [\d,]+ sim|and [\d,]+ were|[ :-]+"
     assert re.sub(numbers, "", text) == re.sub(numbers, "", committed)
+
+
+def test_pairs_from_both_sides_say_the_same():
+    rng = np.random.default_rng(1)
+    grids = {
+        ("a", name): rng.normal(mean, 0.02, (30, 6)) for name, mean in (("x", 0.9), ("y", 0.8))
+    }
+    there, back = intervals.from_both_sides(compare(grids, ["x"], 0.005)).to_dict("records")
+    assert [there[key] for key in ("first", "second", "verdict")] == ["x", "y", "better"]
+    assert [back[key] for key in ("first", "second", "verdict")] == ["y", "x", "worse"]
+    assert 0 < there["low"] < there["difference"] < there["high"]
+    ends = [there[key] for key in ("difference", "low", "high", "p")]
+    assert [-back["difference"], -back["high"], -back["low"], back["p"]] == ends

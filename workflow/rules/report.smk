@@ -5,15 +5,6 @@ beside them the records, benchmarks and logs of the jobs.
 OUTPUTS: results/{run}/report.html, and table.tex and methods.tex: its tables as LaTeX.
 """
 
-# The figures of the page, in order: the caption in workflow/report/, a title, the file.
-FIGURES = [
-    ("compute", "Scores against costs", "compute.png"),
-    ("paired", "Scores of every test image", "paired.png"),
-    *([("training", "Losses of all trainings", "training.png")] if TRAINED else []),
-    *(("examples", f"Examples: {noise}", f"{noise}.png") for noise in NOISES),
-    *(("errors", f"Errors: {noise}", f"errors/{noise}.png") for noise in NOISES),
-]
-
 
 rule write_report:
     input:

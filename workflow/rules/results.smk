@@ -273,16 +273,20 @@ rule plot_errors:
         "../scripts/plot_errors.py"
 
 
+# All figures, in the order of a page: the caption in workflow/report/, a title, the file.
+FIGURES = [
+    ("compute", "Scores against costs", "compute.png"),
+    ("paired", "Scores of every test image", "paired.png"),
+    *([("training", "Losses of all trainings", "training.png")] if TRAINED else []),
+    *(("examples", f"Examples: {noise}", f"{noise}.png") for noise in NOISES),
+    *(("errors", f"Errors: {noise}", f"errors/{noise}.png") for noise in NOISES),
+]
+
+
 rule figures:
     input:
         expand(
-            "results/{run}/figures/{name}.png",
+            "results/{run}/figures/{file}",
             run=config["run"],
-            name=[
-                "compute",
-                "paired",
-                *(["training"] if TRAINED else []),
-                *NOISES,
-                *(f"errors/{noise}" for noise in NOISES),
-            ],
+            file=[file for _, _, file in FIGURES],
         ),

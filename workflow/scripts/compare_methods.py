@@ -15,7 +15,17 @@ from results.fairness import (
     read_trials,
     require_equal_seconds,
 )
-from results.intervals import ALPHA, ENOUGH, FEW, Grids, basis, compare, grids_of, half_width
+from results.intervals import (
+    ALPHA,
+    ENOUGH,
+    FEW,
+    Grids,
+    basis,
+    compare,
+    from_both_sides,
+    grids_of,
+    half_width,
+)
 from results.pages import html, markdown, write_texts
 from results.reading import Noise, Published, best, by_noise, published_rows
 from results.wording import CLEAN, MARK, MISSING, Texts, marked
@@ -104,11 +114,8 @@ def verdict_table(
     Takes what `compare` returns; see `score_table` for the other arguments. Methods with a caveat
     and references are no yardstick.
     """
-    swapped = {"better": "worse", "worse": "better"}
-    found = {}
-    for line in pairs[pairs["verdict"] != ""].itertuples():
-        found[line.noise, line.first, line.second] = line.verdict
-        found[line.noise, line.second, line.first] = swapped.get(line.verdict, line.verdict)
+    judged = from_both_sides(pairs[pairs["verdict"] != ""])
+    found = judged.set_index(["noise", "first", "second"])["verdict"].to_dict()
     compared = [name for name in labels if name not in {*caveats, *references}]
     means = by_noise(table, compared, noise)
     yardsticks = means.dropna(how="all", axis=1).idxmax()

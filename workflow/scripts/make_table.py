@@ -9,9 +9,10 @@ import pandas as pd
 import yaml
 
 from engine.job import Snakemake, run
+from results.intervals import LEVEL
 from results.pages import html, markdown, write_texts
 from results.reading import Noise, Published, published_rows, read_published, read_scores
-from results.spread import LEVEL, WIDEST, prediction, spread_in, verdict
+from results.spread import WIDEST, prediction, spread_in, verdict
 from results.wording import MISSING, Texts, about_scores, images_of, noise_in_words
 
 Budget = Mapping[str, int]  # of a training: `steps`, and `batch` images in each

@@ -16,7 +16,14 @@ from engine.job import Snakemake, run
 from results.figures import save, style, write_note
 from results.intervals import half_width
 from results.reading import by_noise, read_methods, read_scores
-from results.wording import CLEAN, MARK, PHANTOM_WARNING, caveats_in_words, images_of
+from results.wording import (
+    CLEAN,
+    MARK,
+    PHANTOM_WARNING,
+    capitalised,
+    caveats_in_words,
+    images_of,
+)
 
 MARKED = f"with a caveat ({MARK})"
 KINDS = ["classical", "trained with clean images", "trained without clean images", MARKED]
@@ -173,7 +180,7 @@ def main(snakemake: Snakemake) -> None:
     scores = read_scores([snakemake.input.scores])
     methods, averaged = summary(table, scores, params.uses, params.caveats)
     images = images_of(params.dataset, params.rendered)
-    notes = [f"{images[0].upper()}{images[1:]}. {averaged}"]
+    notes = [f"{capitalised(images)}. {averaged}"]
     if params.rendered:
         notes.append(PHANTOM_WARNING)
     notes += caveats_in_words(methods["label"], params.caveats)

@@ -12,7 +12,7 @@ from engine.job import Snakemake, run
 from results.figures import STYLES, methods_shown, save, write_note
 from results.intervals import half_width
 from results.reading import read_scores
-from results.wording import PHANTOM_WARNING, Texts, images_of
+from results.wording import PHANTOM_WARNING, Texts, capitalised, images_of
 
 METHODS, COLUMNS = 8, 4  # at most: methods; panels side by side
 MANY = 200  # of more images, dots and lines become pixels: as shapes they would fill a large file
@@ -90,7 +90,7 @@ def main(snakemake: Snakemake) -> None:
     ranks = standing(scores, params.candidates)
     methods = methods_shown(ranks, params.published, ranks, METHODS)
     images = images_of(params.dataset, params.rendered)
-    note = [f"{images[0].upper()}{images[1:]}.", ABOUT if methods else NONE]
+    note = [f"{capitalised(images)}.", ABOUT if methods else NONE]
     if len(methods) < len(ranks):
         note.append(SOME.format(len(ranks)))
     if params.rendered:

@@ -11,7 +11,7 @@ import numpy as np
 from engine.job import Snakemake, run
 from engine.messages import InputError, Progress, log
 from files.arrays import load_images
-from files.atomic import replacing
+from files.atomic import write_text
 from images.films import twins
 from noise.models import Noise, clip_inversion, corrupt
 from noise.seeds import generator
@@ -118,8 +118,7 @@ def main(snakemake: Snakemake) -> None:
         value, values = best["settings"][setting], list(params.grid[setting])
         remark = f"the best {setting}, {value}, is at the end of its list {values}"
         log.warning("%s: %s; a longer list may do better", name, remark)
-    with replacing(snakemake.output.tuning) as path:
-        path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    write_text(snakemake.output.tuning, json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -229,7 +229,7 @@ def main(snakemake: Snakemake) -> None:
         settings=yaml.safe_dump(params.configuration, **PRETTY),
         cite=Citations(references),
         about=about,
-        in_words=tables.in_words,
+        in_words=wording.heading_of,
         by_setting=by_setting,
         style=library.with_suffix(".css").read_text(encoding="utf-8"),
         library=address("text/javascript", library.read_bytes()),

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
-from files.atomic import replacing
+from files.atomic import write_text
 from results.jobs import measured
 
 MARKED = re.compile(r"(<!-- (table|times): ([^>]+?) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -62,9 +62,7 @@ def main() -> None:
     )
     parser.add_argument("page", type=Path, help="Markdown file to change in place")
     page = parser.parse_args().page
-    text = pasted(page.read_text(encoding="utf-8"))
-    with replacing(page) as path:
-        path.write_text(text, encoding="utf-8")
+    write_text(page, pasted(page.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from files.atomic import file_digest, replacing
+from files.atomic import file_digest, write_text
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import Snakemake
@@ -41,8 +41,8 @@ def write_record(snakemake: "Snakemake") -> None:
         "inputs": list(map(str, snakemake.input)),
         "params": dict(snakemake.params.items()),
     }
-    with replacing(record_path(snakemake.log[0])) as path:
-        path.write_text(json.dumps(record, indent=1, default=str) + "\n", encoding="utf-8")
+    text = json.dumps(record, indent=1, default=str) + "\n"
+    write_text(record_path(snakemake.log[0]), text)
 
 
 def read_records(folders: list[Path]) -> Iterator[tuple[Path, dict[str, Any]]]:

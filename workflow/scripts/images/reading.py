@@ -139,7 +139,6 @@ def _read_tiff(path: Path, smallest: int, given: float | None) -> tuple[np.ndarr
             depth = replace(depth, is_declared=True)
         if samples.dtype.kind == "f":
             samples, depth = samples.astype(np.float64), Depth(1, 1, is_declared=True)
-        white = depth.white
         channels = list(np.moveaxis(samples, 4, 1).reshape(-1, *samples.shape[2:4]))
         channels, extra = channels[:colours], channels[colours:]
         # Only those that are said to be no alpha are left out.
@@ -148,7 +147,7 @@ def _read_tiff(path: Path, smallest: int, given: float | None) -> tuple[np.ndarr
         if page.photometric == PHOTOMETRIC.PALETTE:
             palette = (page.colormap >> 8).astype(np.uint8)
             channels, depth = list(np.take(palette, channels[0], axis=1)), Depth(255, 255)
-            white = depth.white
+        white = depth.white
         levels = _grey(channels, white)
         # A comparison with NaN is false, so this refuses NaN too.
         if not (levels.min() >= 0 and levels.max() <= white):

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from results.intervals import from_both_sides
 from results.reading import best, by_noise
-from results.wording import Texts
+from results.wording import Texts, capitalised
 
 NETWORK = "autoencoder"  # the published network, as it is trained here
 REFERENCES = {NETWORK: "the published network", "median": "the published filter"}
-SEEN_FROM_THE_OTHER = {"better": "worse", "worse": "better"}
 
 
 def winners(table: pd.DataFrame, labels: Texts) -> dict[str, list[str]]:
@@ -47,11 +47,7 @@ def answer(table: pd.DataFrame, labels: Texts, images: str, count: int, pairs: p
     else:
         first = ahead(table, labels, f"{count} test images of the {images}", varies)
     second = certainty(scored, verdicts(table, labels, pairs) if varies else "")
-    return f"{upper(first)} {upper(second)}"
-
-
-def upper(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    return f"{capitalised(first)} {capitalised(second)}"
 
 
 def ahead(table: pd.DataFrame, labels: Texts, images: str, varies: bool) -> str:
@@ -113,9 +109,7 @@ def certainty(scored: pd.DataFrame, said: str) -> str:
 def verdicts(table: pd.DataFrame, labels: Texts, pairs: pd.DataFrame) -> str:
     """Return a sentence on the leading method and each published one: verdicts, or why none."""
     leader, texts = leader_of(winners(table, labels)), []
-    other_way = {"first": "second", "second": "first"}
-    mirrored = pairs.rename(columns=other_way).replace({"verdict": SEEN_FROM_THE_OTHER})
-    both = pd.concat([pairs, mirrored])
+    both = from_both_sides(pairs)
     for other in filter(labels.get, REFERENCES):
         found = both[(both["first"] == leader) & (both["second"] == other)]
         if len(found):

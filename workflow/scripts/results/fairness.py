@@ -1,14 +1,12 @@
 """What the methods of a table were given, and whether that was the same for all."""
 
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from engine.messages import InputError
-from results.reading import COSTS
+from results.reading import COSTS, read_tuning
 from results.wording import CLEAN, MISSING, MODEL, Texts
 
 Uses = Mapping[str, Sequence[str]]  # by method: `CLEAN`, `MODEL`, both or nothing
@@ -25,13 +23,8 @@ COST_NOTES = [
 
 
 def read_trials(paths: Iterable[str]) -> pd.DataFrame:
-    """Return how much each tuning tried: `noise`, `method`, `trials` and on how many `images`.
-
-    Args:
-        paths: Files `.../NOISE/METHOD.json`, each a list with an entry for each trial.
-    """
-    tried = {path: json.loads(path.read_text(encoding="utf-8")) for path in map(Path, paths)}
-    lines = [(p.parent.name, p.stem, len(t), t[0]["images"]) for p, t in tried.items()]
+    """Return how much each tuning tried: `noise`, `method`, `trials` and on how many `images`."""
+    lines = [(*key, len(tried), tried[0]["images"]) for key, tried in read_tuning(paths).items()]
     return pd.DataFrame(lines, columns=["noise", "method", "trials", "images"])
 
 

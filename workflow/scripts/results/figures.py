@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from functools import partial
 from pathlib import Path
 from textwrap import fill
 
@@ -73,14 +72,14 @@ def save(figure: Figure, paths: Iterable[str | Path]) -> None:
             figure.savefig(temporary, dpi=DPI, metadata={"Date": None})
             if path.suffix == ".svg":  # matplotlib names shapes that clip by their place in memory
                 text = temporary.read_text(encoding="utf-8")
-                order = dict.fromkeys(CLIPS.findall(text))
-                names = {name: f"clip{number}" for number, name in enumerate(order)}
-                text = CLIPS.sub(partial(renamed, names), text)
-                temporary.write_text(text, encoding="utf-8")
+                temporary.write_text(with_counted_clips(text), encoding="utf-8")
 
 
-def renamed(names: Mapping[str, str], found: re.Match) -> str:
-    return names[found[0]]
+def with_counted_clips(text: str) -> str:
+    """Return an SVG in which shapes that clip are called by the order in which they come."""
+    order = dict.fromkeys(CLIPS.findall(text))
+    names = {name: f"clip{number}" for number, name in enumerate(order)}
+    return CLIPS.sub(lambda found: names[found[0]], text)
 
 
 def methods_shown(

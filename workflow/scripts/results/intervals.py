@@ -62,6 +62,11 @@ def estimate(first: np.ndarray, second: np.ndarray | None = None) -> tuple[float
     return float(means.mean()), math.sqrt(variance), freedom
 
 
+def quantile(freedom: float) -> float:
+    """Return the quantile of Student's t that ends an interval of `LEVEL`."""
+    return float(stdtrit(freedom, (1 + LEVEL) / 2))
+
+
 def image_means(first: np.ndarray, second: np.ndarray | None = None) -> np.ndarray:
     """Return the mean over trainings for each image, or the difference of two methods' means."""
     return first.mean(axis=1) - (0 if second is None else second.mean(axis=1))
@@ -101,7 +106,7 @@ def half_width(grid: Sequence[Any] | np.ndarray) -> float:
     if obstacle(grid):
         return math.nan
     _, error, freedom = estimate(grid)
-    return float(stdtrit(freedom, (1 + LEVEL) / 2) * error)
+    return quantile(freedom) * error
 
 
 def compare(grids: Grids, trained: Collection[str], margin: float) -> pd.DataFrame:
@@ -131,6 +136,17 @@ def compare(grids: Grids, trained: Collection[str], margin: float) -> pd.DataFra
     return table
 
 
+def from_both_sides(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return the lines of `compare`, and each again as the second method's."""
+    other = pairs.rename(
+        columns={"first": "second", "second": "first", "low": "high", "high": "low"}
+    )
+    ends = ["difference", "low", "high"]
+    other[ends] = -other[ends].astype(float)  # also if there is no pair
+    other["verdict"] = other["verdict"].replace({"better": "worse", "worse": "better"})
+    return pd.concat([pairs, other])
+
+
 def difference(first: np.ndarray, second: np.ndarray, margin: float) -> dict[str, Any]:
     """Return the numbers of a pair, with the verdict that comes first as the level rises.
 
@@ -138,7 +154,7 @@ def difference(first: np.ndarray, second: np.ndarray, margin: float) -> dict[str
     around zero or between them: of two one-sided tests, twice the larger tail.
     """
     mean, error, freedom = estimate(first, second)
-    reach = stdtrit(freedom, (1 + LEVEL) / 2) * error
+    reach = quantile(freedom) * error
     beyond = np.array([margin - mean, margin + mean]) / error
     better, worse = stdtr(freedom, beyond)
     tails = {"better": better, "worse": worse, "equivalent": stdtr(freedom, -beyond).max()}

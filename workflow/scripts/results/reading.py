@@ -46,14 +46,21 @@ def read_methods(path: str | Path) -> pd.DataFrame:
     )
 
 
-def read_tuned(paths: Iterable[str]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return the best settings by noise setting and method.
+def read_tuning(paths: Iterable[str]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """Return all trials of each tuning, best first, by noise setting and method.
 
     Args:
-        paths: Files `.../NOISE/METHOD.json`, each a list of `settings` and `ssim`, best first.
+        paths: Files `.../NOISE/METHOD.json`, as `tune_method` writes them.
     """
-    tried = {path: json.loads(path.read_text(encoding="utf-8")) for path in map(Path, paths)}
-    return {(path.parent.name, path.stem): best["settings"] for path, (best, *_) in tried.items()}
+    return {
+        (path.parent.name, path.stem): json.loads(path.read_text(encoding="utf-8"))
+        for path in map(Path, paths)
+    }
+
+
+def read_tuned(paths: Iterable[str]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the best settings by noise setting and method; see `read_tuning`."""
+    return {key: best["settings"] for key, (best, *_) in read_tuning(paths).items()}
 
 
 def read_published(path: str | None, image_size: int) -> Published | None:

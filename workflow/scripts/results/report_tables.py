@@ -12,7 +12,7 @@ import pandas as pd
 from results.answer import REFERENCES, winners
 from results.jobs import Records, checksums, packages, times
 from results.reading import Noise, by_noise
-from results.wording import MISSING, Texts, noise_in_words
+from results.wording import MISSING, Texts, heading_of
 
 SPECIAL = re.compile(r"([#$%&_{}])")  # in LaTeX
 UNRECORDED = ("numpy", "pandas", "matplotlib", "snakemake")  # packages that no record names
@@ -66,7 +66,7 @@ def answer_table(table: pd.DataFrame, noise: Mapping[str, Noise], labels: Texts)
             for method in (next(iter(found), ""), *others)
         ]
         names = ", ".join(labels[method] for method in found) or MISSING
-        rows.append([in_words(setting), names, *cells])
+        rows.append([heading_of(setting), names, *cells])
     head = ["Noise", "Highest", "its mean", *(labels.get(name, name) for name in others)]
     return Table("answer", "Mean SSIM of each noise setting", head, rows)
 
@@ -106,10 +106,6 @@ def pairs_table(pairs: pd.DataFrame, labels: Texts) -> Table:
     head = ["Noise setting", "First", "Second", "First minus second", "Low", "High", "p"]
     caption = "Differences of mean SSIM, the ends of their 95 % intervals, and verdicts"
     return Table("pairs", caption, [*head, "The first is", "Interval over"], rows)
-
-
-def in_words(noise: Noise) -> str:
-    return noise_in_words(noise) + (f", factor {noise['factor']}" if "factor" in noise else "")
 
 
 def times_table(jobs: Records) -> Table:
@@ -159,7 +155,7 @@ def latex(frame: pd.DataFrame, caption: str, label: str) -> str:
 
 def published_latex(table: pd.DataFrame, noise: Mapping[str, Noise], labels: Texts) -> pd.DataFrame:
     """Return `table.csv` as text: the means, and what was published for the same noise."""
-    columns = {"Noise": [in_words(noise[name]) for name in table["noise"]]}
+    columns = {"Noise": [heading_of(noise[name]) for name in table["noise"]]}
     for method, label in {"noisy": "noisy", **labels}.items():
         for column, head in ((method, label), (f"published_{method}", f"{label}, published")):
             if column in table:

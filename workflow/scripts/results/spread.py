@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
-from scipy.special import stdtrit
 
-LEVEL = 0.95
+from results.intervals import quantile
+
 WIDEST = 0.02  # half-width of an interval, in SSIM, beyond which it says too little
 Spread = Mapping[str, float]  # of a method: the `deviation` of one run, and how many `runs` tell it
 
@@ -37,8 +37,7 @@ def prediction(spread: Spread, runs: int) -> float:
             are few, they are what makes it uncertain.
         runs: Of which the mean is, around which the interval lies.
     """
-    quantile = stdtrit(spread["runs"] - 1, (1 + LEVEL) / 2)
-    return float(quantile * spread["deviation"] * math.sqrt(1 + 1 / runs))
+    return quantile(spread["runs"] - 1) * spread["deviation"] * math.sqrt(1 + 1 / runs)
 
 
 def verdict(difference: float, half_width: float) -> str:

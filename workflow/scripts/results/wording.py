@@ -18,6 +18,11 @@ POISSON_WARNING = (
 )
 
 
+def capitalised(text: str) -> str:
+    """Return a text with its first letter as a capital, as a sentence begins."""
+    return text[:1].upper() + text[1:]
+
+
 def images_of(dataset: str, rendered: bool) -> str:
     """Return a data set in words, such as `digital phantom (NAME)` if it is rendered."""
     return f"{'digital phantom' if rendered else 'real images'} ({dataset})"
