@@ -39,6 +39,14 @@ SIZE, BATCH, RATE, STEPS = 128, 64, 1e-3, 3000  # published
 # That the auto-encoder's activations move, an image, layer by layer.
 BYTES = {"bf16": 24e6, "fp32": 48e6}
 
+# The workflow's ways to take a step.
+WAYS = {
+    "workflow": {"precision": "auto"},
+    "workflow, contiguous": {"precision": "auto", "layout": "contiguous"},
+    "workflow, fp32": {"precision": "fp32"},
+}
+ON_A_GPU = {"workflow, no graph": {"precision": "auto", "capture": False}}
+
 # The side of matrices that show the peak, and how many numbers show the bandwidth.
 LARGE = {"cpu": (2048, 2**26), "cuda": (8192, 2**28)}
 
@@ -106,20 +114,17 @@ def side_by_side(
 
 
 def autoencoder_results(arguments: argparse.Namespace) -> list[Result]:
-    """Time the published auto-encoder: ours, ours in fp32, plain PyTorch, Keras if it is there."""
+    """Time the published auto-encoder: our ways, plain PyTorch, Keras if it is there."""
     clean, noisy = images(10 * BATCH)
 
-    def recipe(precision: str) -> Recipe:
-        processor = chosen_processor(arguments.device, {"precision": precision})
+    def recipe(**settings: Any) -> Recipe:  # noqa: ANN401
+        processor = chosen_processor(arguments.device, settings)
         return published_recipe(clean, noisy, processor)
 
-    trainers: dict[str, Any] = {
-        "workflow": Ours(recipe("auto")),
-        "workflow, fp32": Ours(recipe("fp32")),
-        "plain PyTorch": PlainPyTorch(recipe("fp32"), clean, noisy),
-    }
+    trainers: dict[str, Any] = {name: Ours(recipe(**way)) for name, way in arguments.ways.items()}
+    trainers["plain PyTorch"] = PlainPyTorch(recipe(precision="fp32"), clean, noisy)
     if arguments.keras:
-        start = recipe("fp32")
+        start = recipe(precision="fp32")
         trainers["Keras"] = Keras(arguments.keras, start, clean, noisy, arguments.threads)
     baseline = "Keras" if arguments.keras else "plain PyTorch"
     try:
@@ -131,19 +136,19 @@ def autoencoder_results(arguments: argparse.Namespace) -> list[Result]:
 
 
 def unet_results(arguments: argparse.Namespace) -> list[Result]:
-    """Time the U-Net's steps: as the workflow takes them, and in fp32."""
+    """Time the U-Net's steps in our ways."""
     clean, _ = images(BATCH)
 
-    def recipe(precision: str) -> Recipe:
+    def recipe(way: Mapping[str, Any]) -> Recipe:
         torch.manual_seed(0)
         settings = {"steps": STEPS, "batch": UNET_BATCH, "learning_rate": 2e-3}
-        processor = chosen_processor(arguments.device, {"precision": precision})
+        processor = chosen_processor(arguments.device, way)
         network = unet.build_network(UNET, NOISE)
         return Supervised(network, {"clean": clean}, NOISE, settings, draw, processor)
 
-    trainers = {"workflow": Ours(recipe("auto")), "fp32": Ours(recipe("fp32"))}
+    trainers = {name: Ours(recipe(way)) for name, way in arguments.ways.items()}
     steps = arguments.steps * 8
-    results = side_by_side(trainers, arguments.rounds, steps, UNET_BATCH, "fp32")
+    results = side_by_side(trainers, arguments.rounds, steps, UNET_BATCH, "workflow, fp32")
     return [{"network": "U-Net", "batch": UNET_BATCH} | line for line in results]
 
 
@@ -181,7 +186,9 @@ def flops_an_image(network: nn.Module) -> int:
     return counter.get_total_flops()
 
 
-def with_floors(results: list[Result], limits: Result, device: torch.device) -> list[Result]:
+def with_floors(
+    results: list[Result], limits: Result, ways: Mapping[str, Any], device: torch.device
+) -> list[Result]:
     """Add how far each step is from what the machine could do.
 
     On a CPU the floor is arithmetic in the precision of the hardware's best; on a GPU the
@@ -196,7 +203,8 @@ def with_floors(results: list[Result], limits: Result, device: torch.device) -> 
         work = line["batch"] * work_of[line["network"]]
         line["share_of_peak"] = work / flops / line["seconds_a_step"]
         if device.type == "cuda" and line["network"] == "auto-encoder":
-            precision = "bf16" if line["what"] == "workflow" else "fp32"
+            way = ways.get(line["what"], {"precision": "fp32"})
+            precision = "fp32" if way["precision"] == "fp32" else "bf16"
             floor = line["batch"] * BYTES[precision] / limits["bytes_a_second"]
             line["share_of_bandwidth"] = floor / line["seconds_a_step"]
             line["seconds_a_row"] = line["seconds_a_step"] * STEPS
@@ -208,10 +216,11 @@ def measure(arguments: argparse.Namespace) -> list[Result]:
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()
     device = chosen_processor(arguments.device, {"precision": "fp32"}).device
+    arguments.ways = WAYS | (ON_A_GPU if device.type == "cuda" else {})
     arguments.steps = arguments.steps or (300 if device.type == "cuda" else 5)
     limits = ceilings(device)
-    results = with_floors(autoencoder_results(arguments) + unet_results(arguments), limits, device)
-    return [limits, *results]
+    results = autoencoder_results(arguments) + unet_results(arguments)
+    return [limits, *with_floors(results, limits, arguments.ways, device)]
 
 
 def arguments_of(parser: argparse.ArgumentParser) -> None:

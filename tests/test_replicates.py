@@ -91,12 +91,21 @@ def test_scores_of_replicates_are_kept_and_say_how_far_runs_lie_apart(twice: Pro
     project = twice.copied(tmp_path / "kept")
     run, kept = "results/phantom", project.folder / "resources/evidence/phantom.csv.gz"
     (project.folder / "docs").mkdir()
-    done = project.script("replicates.py", run, "--dataset", "phantom")
+    spread = project.folder / "resources/spread.yaml"
+    spread.write_text("made_of: resources/evidence/other.csv.gz\n")
+    done = project.script("replicates.py", run)
+    assert done.returncode == 1 and "spread.yaml was made of" in done.stdout
+    assert "other" in spread.read_text() and not kept.exists()
+    spread.unlink()
+    done = project.script("replicates.py", run)
     assert done.returncode == 0, done.stdout
+    page = (project.folder / "docs/replicates.md").read_text()
+    assert "digital phantom (phantom)" in page and "real" not in page
+    assert ", CPU, 1 threads" in page
     scores = pd.read_csv(project.folder / run / "scores.csv")
     found = pd.read_csv(kept)
     assert len(found) == len(scores)
-    rows = yaml.safe_load((project.folder / "resources/spread.yaml").read_text())["rows"]
+    rows = yaml.safe_load(spread.read_text())["rows"]
     for noise, row in zip(TWO_NOISES, rows, strict=True):
         for method, trained in (("unet", True), ("median", False)):
             some = scores[(scores["noise"] == noise) & (scores["method"] == method)]
@@ -119,3 +128,6 @@ def test_scores_of_replicates_are_kept_and_say_how_far_runs_lie_apart(twice: Pro
     done = project.script("replicates.py", run)
     assert done.returncode == 1
     assert f"{TWO_NOISES[0]}/median: its settings differ among runs" in done.stdout
+    shutil.rmtree(project.folder / "resources/datasets/phantom/provenance")
+    done = project.script("replicates.py", run)
+    assert done.returncode == 1 and "the records don't say where the images" in done.stdout

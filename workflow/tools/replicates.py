@@ -2,10 +2,12 @@
 
 Adds every score in results/RUN, whether or not the run is complete, to
 resources/evidence/RUN.csv.gz, and to RUN.yaml beside it what made them. Writes from both
-resources/spread.yaml, which verdicts on published numbers need, and docs/replicates.md.
+resources/spread.yaml, which verdicts on published numbers need, and docs/replicates.md. It does not
+replace those of another run.
 """
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import pandas as pd
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
-from engine.records import RECORDS, read_records
+from engine.records import LOGS, RECORDS, read_records
 from files.atomic import replacing
 from results.intervals import basis, grids_of, half_width
 from results.pages import markdown, write_texts
@@ -22,7 +24,8 @@ from results.reading import REPLICATE, read_scores
 from results.spread import spread_of
 from results.wording import MISSING, images_of
 
-EVIDENCE = Path("resources/evidence")
+EVIDENCE, SPREAD = Path("resources/evidence"), Path("resources/spread.yaml")
+DATASETS = Path("resources/datasets")
 RUN = ["noise", "method", *REPLICATE]
 Entry = dict[str, Any]
 
@@ -47,8 +50,28 @@ def made_in(run: Path, before: dict[str, Entry]) -> dict[str, Entry]:
             if rule == "train_denoiser":
                 number = int(parts[-1]) if parts[-1].isdigit() else 1
                 packages = (f"{name} {version}" for name, version in params["packages"].items())
-                entry["made"][number] = ", ".join([record["made"][:10], *packages])
+                log = run / LOGS / path.relative_to(run / RECORDS).with_suffix(".log")
+                made_on = re.findall(r" runs on (.*?):", log.read_text(encoding="utf-8"))
+                entry["made"][number] = ", ".join([record["made"][:10], *packages, *made_on[-1:]])
     return dict(sorted(found.items()))
+
+
+def images_in(run: Path) -> str:
+    """Return in words of which images a run has scores, by the records of both.
+
+    Raises:
+        SystemExit: When the records don't tell whether these images are rendered.
+    """
+    inputs = {p for _, record in read_records([run]) for p in record["inputs"]}
+    inputs = {Path(p).relative_to(DATASETS).parts[0] for p in inputs if p.startswith(str(DATASETS))}
+    made_by = {d: {record["rule"] for _, record in read_records([DATASETS / d])} for d in inputs}
+    kinds = {d: rules & {"render_phantom", "fetch_images"} for d, rules in made_by.items()}
+    if len(kinds) != 1 or len(*kinds.values()) != 1:
+        sys.exit(
+            f"{DATASETS}: the records don't say where the images of {run} come from: keep them"
+        )
+    ((dataset, (rule,)),) = kinds.items()
+    return images_of(dataset, rendered=rule == "render_phantom")
 
 
 def scores_of(run: Path, kept: Path) -> pd.DataFrame:
@@ -120,17 +143,18 @@ def main() -> None:
     parser.add_argument(
         "run", type=Path, help="a folder in results/, as results/isbi2015-replicates"
     )
-    parser.add_argument("--dataset", default="isbi2015", help="whose images they are, for the page")
     arguments = parser.parse_args()
     kept, sidecar = (EVIDENCE / f"{arguments.run.name}.{kind}" for kind in ("csv.gz", "yaml"))
+    owner = yaml.safe_load(SPREAD.read_text(encoding="utf-8"))["made_of"] if SPREAD.exists() else ""
+    if owner not in ("", str(kept)):
+        sys.exit(f"{SPREAD} was made of {owner}: move it away to make one of {arguments.run}")
     before = yaml.safe_load(sidecar.read_text(encoding="utf-8")) if sidecar.exists() else {}
-    made = made_in(arguments.run, before)
+    title, made = f"Replicates: {images_in(arguments.run)}", made_in(arguments.run, before)
     scores = scores_of(arguments.run, kept)
     with replacing(kept) as path:  # a few more decimals than tables show; no date in the file
         scores.round(7).to_csv(path, index=False, compression={"method": "gzip", "mtime": 1})
     spread = {"made_of": str(kept), "rows": spread_rows(scores, made)}
-    title = f"Replicates: {images_of(arguments.dataset, rendered=False)}"
-    texts = {sidecar: made, Path("resources/spread.yaml"): spread}
+    texts = {sidecar: made, SPREAD: spread}
     head = "# Made by workflow/tools/replicates.py\n"
     write_texts({str(p): head + yaml.safe_dump(v, sort_keys=False) for p, v in texts.items()})
     write_texts({"docs/replicates.md": page(title, scores, made)})
