@@ -129,7 +129,7 @@ def test_results_are_pasted():
         "README.md": 1,
         "docs/denoisers.md": 4,
         "docs/evidence.md": 1,
-        "docs/reproduction.md": 2,
+        "docs/reproduction.md": 3,
         "docs/scaling.md": 1,
         "docs/speed.md": 1,
     }

@@ -348,7 +348,7 @@ def test_results_are_pasted_between_their_markers(tmp_path):
     page = f"before\n{marker}\nold\n<!-- end -->\nbetween\n{part}\n<!-- end -->\nafter\n"
     new = pasted(page)
     assert new == (
-        f"before\n{marker}\n\n**Title**\n\n| a |\n|---|\n| 1 |\n\n## A part\n\nb\n\n## C\n\n"
+        f"before\n{marker}\n\n**Title**\n\n| a |\n|---|\n| 1 |\n\n"
         f"<!-- end -->\nbetween\n{part}\n\n**Title**\n\nb\n\n<!-- end -->\nafter\n"
     )
     assert pasted(new) == new

@@ -1,7 +1,7 @@
 """Pastes results into a page, in place of what stands between the markers of each.
 
-Between `<!-- table: FILE -->` and `<!-- end -->` goes a table that the workflow made, with
-`FILE#HEADING` only the part under this heading. Between `<!-- times: FOLDER,FOLDER -->` and
+Between `<!-- table: FILE -->` and `<!-- end -->` goes what a file that the workflow made has before
+its first heading, or with `FILE#HEADING` the part under this heading. Between `<!-- times: FOLDER,FOLDER -->` and
 `<!-- end -->` goes how long the jobs took that have their benchmark files in these folders.
 """
 
@@ -30,12 +30,12 @@ def pasted(page: str) -> str:
 
 
 def table(file: Path) -> str:
-    """Return a table of the workflow, or its part FILE#HEADING, its title as a line in bold."""
+    """Return the first part of a file, or its part FILE#HEADING, its title as a line in bold."""
     name, _, heading = str(file).partition("#")
     title, _, rest = Path(name).read_text(encoding="utf-8").partition("\n")
     if heading:
         _, _, rest = rest.partition(f"\n## {heading}\n")
-        rest = rest.partition("\n## ")[0]
+    rest = rest.partition("\n## ")[0]
     return f"**{title.removeprefix('# ')}**\n{rest}".rstrip()
 
 
