@@ -10,13 +10,13 @@ import yaml
 from conftest import TWO_NOISES, Project
 from engine.configuration import checked, read_file
 from engine.plugins import ConfigurationError
-from test_reruns import COMPARED, CURVES, TABLE, jobs
+from test_reruns import COMPARED, CURVES, FIGURES, TABLE, jobs
 
 pytestmark = pytest.mark.slow
 
 TRAINED, SCORED = ["autoencoder", "unet"], ["autoencoder", "median", "unet", "noisy"]
 TWICE = ["--config", "replicates={training: 2, noise: 2}"]
-COLLECTED = COMPARED | TABLE
+COLLECTED = COMPARED | TABLE | FIGURES
 
 
 @pytest.fixture(scope="module")

@@ -180,6 +180,7 @@ rule plot_examples:
         noise=lookup(dpath="noise/{noise}", within=config),
         published=IN_TABLE,
         candidates=candidates,
+        repeated=len(TRAININGS) > 1 or len(DRAWS) > 1,
         code=source_digests("plot_examples.py"),
     script:
         "../scripts/plot_examples.py"
@@ -268,6 +269,7 @@ rule plot_errors:
         noise=lookup(dpath="noise/{noise}", within=config),
         published=IN_TABLE,
         candidates=candidates,
+        repeated=len(TRAININGS) > 1 or len(DRAWS) > 1,
         code=source_digests("plot_errors.py"),
     script:
         "../scripts/plot_errors.py"

@@ -141,7 +141,7 @@ def main(snakemake: Snakemake) -> None:
         notes.append(NO_CURVE.format(", ".join(without)))
     if len(methods) < len(labels):
         notes.append(SOME.format(len(labels)))
-    if any("training" in line for lines in scores.values() for line in lines):
+    if params.repeated:
         notes.append(FIRST)
     if params.rendered:
         notes.append(PHANTOM_WARNING)

@@ -36,7 +36,6 @@ BELOW_EACH = (
 )
 FRAME = {"fill": False, "edgecolor": "#F0E442", "linewidth": 1.2}
 HALO = [withStroke(linewidth=2.6, foreground="black")]
-REPEATED = "training", "draw"  # columns of scores, if there are several of these
 Extent = tuple[int, int, int, int]  # left, right, bottom, top
 CELL, GAP, LEFT, BELOW, LINE = 256, 8, 34, 34, 17  # pixels; the last of a line of text
 LETTERS = 27  # of a heading in a line
@@ -130,13 +129,11 @@ def example_figure(
 def main(snakemake: Snakemake) -> None:
     inputs, params = snakemake.input, snakemake.params
     labels = {"noisy": "noisy"} | params.candidates
-    means, scores = {}, {}
-    for method, path in zip(labels, inputs.scores, strict=True):
-        lines = read_table(path)
-        means[method] = np.mean([float(line["ssim"]) for line in lines])
-        # Only the images of the first training and draw are at hand.
-        first = (line for line in lines if {line.get(name, "1") for name in REPEATED} == {"1"})
-        scores[method] = [float(line["ssim"]) for line in first]
+    scores = {
+        method: [float(line["ssim"]) for line in read_table(path)]
+        for method, path in zip(labels, inputs.scores, strict=True)
+    }
+    means = {method: np.mean(values) for method, values in scores.items()}
     methods = methods_shown(params.candidates, params.published, means, METHODS)
     reference = [*methods, "noisy"][0]
     chosen = ranked(scores[reference])
@@ -156,7 +153,7 @@ def main(snakemake: Snakemake) -> None:
     notes = [(RANKED if words else NOT_RANKED).format(words, labels[reference]), BELOW_EACH]
     if len(methods) < len(params.candidates):
         notes.append(SOME.format(len(params.candidates)))
-    if REPEATED[0] in lines[0]:
+    if params.repeated:
         notes.append(FIRST)
     if params.rendered:
         notes.append(PHANTOM_WARNING)

@@ -1,8 +1,9 @@
 """Pastes results into a page, in place of what stands between the markers of each.
 
 Between `<!-- table: FILE -->` and `<!-- end -->` goes what a file that the workflow made has before
-its first heading, or with `FILE#HEADING` the part under this heading. Between `<!-- times: FOLDER,FOLDER -->` and
-`<!-- end -->` goes how long the jobs took that have their benchmark files in these folders.
+its first heading, or with `FILE#HEADING` the part under this heading. Between
+`<!-- times: FOLDER,FOLDER -->` and `<!-- end -->` goes how long the jobs took that have their
+benchmark files in these folders.
 """
 
 import argparse

@@ -26,7 +26,7 @@ STYLES = [
 ]
 SIZE, SIGN = "magma", "gray"  # colour maps of absolute and of signed errors: lighter is more
 GREY = "0.35"
-FIRST = "Images and their errors are those of the first training and draw."
+FIRST = "Images, scores and errors are those of the first training and draw."
 SOME = "Of {} methods these are the published ones and those with the highest mean SSIM."
 matplotlib.rcParams.update(
     {
