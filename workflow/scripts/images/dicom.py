@@ -181,6 +181,10 @@ def _decoded(header: Dataset) -> np.ndarray:
         implicit, little = header.original_encoding
         kinds = pydicom.uid.ExplicitVRBigEndian, pydicom.uid.ExplicitVRLittleEndian
         syntax = pydicom.uid.ImplicitVRLittleEndian if implicit else kinds[little]
+    try:
+        decoder = pydicom.pixels.get_decoder(syntax)
+    except NotImplementedError:
+        raise InputError("is compressed in an unknown way: export it uncompressed") from None
     if syntax.is_encapsulated != header["PixelData"].is_undefined_length:
         raise ValueError("the header does not say how the picture is compressed")
     prefix, _, kind = syntax.rpartition(".")
@@ -188,13 +192,10 @@ def _decoded(header: Dataset) -> np.ndarray:
         import imagecodecs
 
         (frame,) = pydicom.encaps.generate_frames(header.PixelData, number_of_frames=1)
-        if not frame.rstrip(b"\0\xff").endswith(b"\xff\xd9"):  # decoders would make up what is missing
+        # Decoders would make up what is missing.
+        if not frame.rstrip(b"\0\xff").endswith(b"\xff\xd9"):
             raise ValueError("its end is missing")
         return getattr(imagecodecs, DECODERS[kind])(frame)
-    try:
-        decoder = pydicom.pixels.get_decoder(syntax)
-    except NotImplementedError:
-        raise InputError("is compressed in an unknown way: export it uncompressed") from None
     return decoder.as_array(header, raw=True, correct_unused_bits=False)[0]
 
 
