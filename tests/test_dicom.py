@@ -327,8 +327,11 @@ def test_overlays_are_left_out(path):
     above = levels | (1 << 12)
     refused(written(path, above), "has levels beyond the 12 bits that it declares: export it again")
     header = pydicom.dcmread(path)
-    header.add_new(0x60000102, "US", 12)  # OverlayBitPosition
-    header.save_as(path)
+    for position in (0, 12):  # OverlayBitPosition; 0 is of one that lies elsewhere
+        header.add_new(0x60000102, "US", position)
+        header.save_as(path)
+        if not position:
+            refused(path, "has levels beyond the 12 bits")
     close(read_grey(path), levels / 4095)
     written(path, levels)
     header = pydicom.dcmread(path)
@@ -376,6 +379,12 @@ KINDS = [
 @pytest.mark.parametrize(("elements", "message"), KINDS, ids=str)
 def test_kinds_without_a_single_meaning_are_refused(path, elements, message):
     refused(written(path, levels_in(12, "u2"), **elements), message)
+
+
+def test_a_compressed_picture_of_fewer_bits_than_declared_is_refused(path):
+    """Where its white is, is not certain."""
+    written(path, levels_in(8, "u1"), 8, "JPEG-LS", BitsAllocated=16, BitsStored=12, HighBit=11)
+    refused(path, "does not hold one picture of the size and the bits that it declares")
 
 
 def test_unknown_compressions_are_refused(path):
@@ -440,7 +449,9 @@ def test_without_preamble_and_transfer_syntax_the_suffix_has_to_say_dicom(path, 
 
 
 def test_a_compressed_picture_that_no_header_declares_is_refused(path):
-    header = pydicom.dcmread(written(path, levels_in(12, "u2"), kind="JPEG-LS"))
+    """Such of noise is longer than its levels are, and could be taken for them."""
+    header = pydicom.dcmread(written(path, levels_in(16, "u2"), 16, "JPEG-LS"))
+    assert len(header.PixelData) > 2 * levels_in(16, "u2").size
     del header.file_meta
     header.save_as(path, implicit_vr=False, little_endian=True)
     refused(path, "cannot be read as an image")

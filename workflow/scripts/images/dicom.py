@@ -131,7 +131,6 @@ def _pydicom() -> ModuleType:
 
     warnings.filterwarnings("ignore", module="pydicom")
     logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
-    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     return pydicom
 
 
