@@ -250,8 +250,8 @@ def test_values_that_the_page_on_the_configuration_gives_are_those_of_the_file()
     assert {key: yaml.safe_load(value) for key, value in given}.items() <= config.items()
 
 
-def test_each_test_that_the_page_on_reliability_names_exists():
-    named = re.findall(r"`(test_\w+)(\.{3})?`", RELIABILITY)
+def test_each_test_that_the_pages_on_reliability_and_images_name_exists():
+    named = re.findall(r"`(test_\w+)(\.{3})?`", RELIABILITY + PAGES["docs/images.md"])
     assert len(named) > 40
     code = "\n".join(path.read_text() for path in (ROOT / "tests").glob("test_*.py"))
     for name, more in named:

@@ -160,7 +160,7 @@ def test_median_filters_each_image_by_itself():
     np.testing.assert_array_equal(denoised[1], 1)
 
 
-HEAVY = {"matplotlib", "pandas", "scipy", "skimage", "torch"}
+HEAVY = {"matplotlib", "pandas", "pydicom", "scipy", "skimage", "torch"}
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """Read the images of a data set and resize them to one array."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,8 @@ from engine.job import Snakemake, run
 from engine.messages import InputError, Progress
 from files.arrays import write_images
 from files.tables import write_table
-from images.depths import check_depths
-from images.reading import SUFFIXES, Depth
+from images.depths import Depth, check_depths
+from images.reading import holds_image, image_id
 from images.resizing import read_film
 
 
@@ -24,6 +26,7 @@ def resize_images(
     threads: int = 1,
     white: float | None = None,
     dataset: str = "NAME",
+    window: bool = False,
 ) -> None:
     """Write the images of a folder, 2 before 10, as one array, and their names as a table.
 
@@ -32,21 +35,35 @@ def resize_images(
     Args:
         size: Width and height of the result, in pixels.
         images: `.npy` file to write: float64 (N, size, size) in [0, 1].
-        ids: `.csv` file to write: the column `id`, the N file names without their suffix.
+        ids: `.csv` file to write: the column `id`, the N file names without their suffix, and what
+            DICOMs say of how far their pixels lie apart, before they are resized: rows and
+            columns in mm, in columns named like the elements of their headers.
         threads: How many images are read at a time.
         white: The level of white; by default as the files say, see `images.depths`.
         dataset: Name of the data set, for messages.
+        window: Take the levels through the windows of DICOMs, see `images.dicom`.
 
     Raises:
         InputError: Images cannot be used. All of them are named, and nothing is written.
     """
-    paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
-    paths.sort(key=natural)
+    paths = sorted(filter(_is_image, folder.iterdir()), key=natural)
     if not paths:
         raise InputError(f"{folder} holds no images: delete it, and they are fetched again")
     shape = (len(paths), size, size)
-    write_images(images, shape, np.float64, _read_all(paths, size, threads, white, dataset))
-    write_table(ids, ({"id": path.stem} for path in paths))
+    depths: dict[str, Depth] = {}
+    read = _read_all(
+        paths, threads, depths, dataset, partial(read_film, size=size, white=white, window=window)
+    )
+    write_images(images, shape, np.float64, read)
+    spacings = [depths[path.name].spacings for path in paths]
+    known = dict.fromkeys(chain(*spacings))
+    write_table(
+        ids,
+        (
+            {"id": image_id(path.name)} | {key: found.get(key) for key in known}
+            for path, found in zip(paths, spacings, strict=True)
+        ),
+    )
 
 
 def natural(path: Path) -> tuple[list[str | int], str]:
@@ -55,19 +72,31 @@ def natural(path: Path) -> tuple[list[str | int], str]:
     return [int(part) if n % 2 else part for n, part in enumerate(parts)], path.name
 
 
+def _is_image(path: Path) -> bool:
+    with path.open("rb") as file:
+        return holds_image(path.name, file.read(132))
+
+
 def _read_all(
-    paths: list[Path], size: int, threads: int, white: float | None, dataset: str
+    paths: list[Path],
+    threads: int,
+    depths: dict[str, Depth],
+    dataset: str,
+    read: Callable[[Path], tuple[np.ndarray, Depth]],
 ) -> Iterator[np.ndarray]:
-    """Yield the images (size, size) in order; an InputError names all that cannot be used."""
+    """Yield the images (size, size) in order, and put their depths by file name into `depths`.
+
+    An InputError names all that cannot be used.
+    """
 
     def read_one(path: Path) -> tuple[np.ndarray, Depth] | InputError:
         try:
-            return read_film(path, size, white)
+            return read(path)
         except InputError as error:
             return error
 
     progress = Progress("resizing images", len(paths))
-    faults, depths = [], {}
+    faults = []
     # Decoding, copying and the sparse products release the interpreter's lock.
     with ThreadPoolExecutor(threads) as pool:
         for path, result in zip(paths, pool.map(read_one, paths), strict=True):
@@ -94,6 +123,7 @@ def main(snakemake: Snakemake) -> None:
         snakemake.threads,
         None if params.white == "auto" else float(params.white),
         snakemake.wildcards.dataset,
+        params.window,
     )
 
 

@@ -6,12 +6,54 @@ their contrast, and a network that answers the same dark picture always has a go
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from engine.messages import InputError
-from images.reading import Depth
 
 DARK = 0.25  # of what files could hold: darker sets hold fewer bits, or are no radiographs
 NEAR = 0.99  # of what fewer bits hold: so bright a set ends there
+
+
+@dataclass(frozen=True)
+class Depth:
+    """What a file says of its levels, and of its pixels.
+
+    Attributes:
+        stored: The greatest level that it could hold.
+        white: The level of white: as given, as the file declares it, or else what it could hold.
+        is_declared: Whether it is given or declared.
+        brightest: The greatest level that it holds.
+        black: The level of black, the least that it could hold.
+        darkest: The least level that it holds, of those with a sign, and else the level of black.
+        is_inverted: Whether white is stored as black, and black as white.
+        spacings: Distances of the pixels' rows and columns in mm, as text, by what they are.
+    """
+
+    stored: float
+    white: float
+    is_declared: bool = False
+    brightest: float = 0
+    black: float = 0
+    darkest: float = 0
+    is_inverted: bool = False
+    spacings: Mapping[str, str] = field(default_factory=dict)
+
+    def scaled(self, levels: np.ndarray) -> np.ndarray:
+        """Return levels scaled so that black is 0 and white is 1."""
+        return (levels - self.black) / (self.white - self.black)
+
+
+def depth_of(
+    stored: float, given: float | None, declared: float | None = None, black: float = 0
+) -> Depth:
+    """Return the depth of a file by what it could hold; what is given counts before its own."""
+    if given and not black < given <= stored:
+        span = f"from {black:g} to {stored:g}" if black else f"up to {stored:g}"
+        raise InputError(f"holds levels {span}, so white can't be {given:g}")
+    white = given or declared
+    return Depth(stored, white or stored, white is not None, black=black, darkest=black)
 
 
 def check_depths(depths: Mapping[str, Depth], dataset: str) -> None:
@@ -24,12 +66,14 @@ def check_depths(depths: Mapping[str, Depth], dataset: str) -> None:
     Raises:
         InputError: Naming files, the likely depth, and how to say which level is white.
     """
-    by_white: dict[float, list[str]] = {}
+    by_ends: dict[tuple[float, float], list[str]] = {}
     for name, depth in depths.items():
-        by_white.setdefault(depth.white, []).append(name)
-    if len(by_white) > 1:
+        by_ends.setdefault((depth.white, depth.black), []).append(name)
+    if len(by_ends) > 1:
         found = (
-            f"{len(n)} with white at {white:g}, first: {n[0]}" for white, n in by_white.items()
+            f"{len(names)} with white at {white:g}{f' and black at {black:g}' if black else ''}, "
+            f"first: {names[0]}"
+            for (white, black), names in by_ends.items()
         )
         raise InputError(
             f"the images of {dataset} have different depths ({'; '.join(found)}): save all in one "
@@ -38,14 +82,23 @@ def check_depths(depths: Mapping[str, Depth], dataset: str) -> None:
     if all(depth.is_declared for depth in depths.values()):
         return
     name, brightest = max(depths.items(), key=lambda item: item[1].brightest)
-    level, stored = int(brightest.brightest), brightest.stored
+    darkest = min(depth.darkest for depth in depths.values())
+    level, held = int(brightest.brightest - darkest), brightest.stored - brightest.black
     bits = max(1, math.ceil(math.log2(level + 1)))
     likely = 2**bits - 1
-    ends = 255 < likely < stored and level >= NEAR * (likely + 1)
-    if level < DARK * (stored + 1) or ends:
+    ends = 255 < likely < held and level >= NEAR * (likely + 1)
+    if level >= DARK * (held + 1) and not ends:
+        return
+    if brightest.black:
         raise InputError(
-            f"the brightest level of all {len(depths)} images of {dataset} is {level} of "
-            f"{stored:g} ({name}), so they likely hold {bits} bits. Say which level is white: "
-            f"--config 'datasets={{{dataset}: {{white: {likely}}}}}', or white: {stored:g} if they "
-            "are that dark; or declare it in the files (MaxSampleValue of TIFF, sBIT of PNG)"
+            f"the levels of all {len(depths)} images of {dataset} lie {level} apart and could lie "
+            f"{held:g} apart ({name} is the brightest), so they likely hold {bits} bits. Export "
+            "them with the number of bits that they hold (BitsStored), or set `window: true` if "
+            "each has a window"
         )
+    raise InputError(
+        f"the brightest level of all {len(depths)} images of {dataset} is {level} of {held:g} "
+        f"({name}), so they likely hold {bits} bits. Say which level is white: --config "
+        f"'datasets={{{dataset}: {{white: {likely}}}}}', or white: {held:g} if they are that dark; "
+        "or declare it in the files (MaxSampleValue of TIFF, sBIT of PNG, BitsStored of DICOM)"
+    )

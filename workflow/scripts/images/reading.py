@@ -1,8 +1,9 @@
 """Reading one image as grey levels."""
 
 import math
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
+from mimetypes import MimeTypes
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import tifffile
@@ -10,8 +11,12 @@ from PIL import Image, ImageOps
 from tifffile import COMPRESSION, PHOTOMETRIC
 
 from engine.messages import InputError
+from images.depths import Depth, depth_of
+from images.dicom import is_dicom, levels_of, read_header
 
+DICOM = (".dcm", ".dicom", ".dic")
 SUFFIXES = (
+    *DICOM,
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".png", ".bmp", ".tif", ".tiff"),
     *(".gif", ".webp", ".pbm", ".pgm", ".ppm", ".pnm"),
 )
@@ -25,6 +30,28 @@ ORIENTATION, MOST_LEVEL = 274, 281  # tags of TIFF: Orientation, MaxSampleValue
 Image.MAX_IMAGE_PIXELS = None
 
 
+def holds_image(name: str, start: bytes) -> bool:
+    """Whether a file is an image, by its name and, since DICOMs often have no suffix, its start.
+
+    Args:
+        name: Its name, or its path in an archive.
+        start: Its first 132 bytes.
+    """
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.stem.upper() == "DICOMDIR":  # the table of contents of a disk with DICOMs
+        return False
+    # What follows a dot may be the last number of a UID. Only Python's own list of suffixes is
+    # asked, which is the same on all machines.
+    is_known = MimeTypes().guess_type(path.name)[0] is not None
+    return path.suffix.lower() in SUFFIXES or (is_dicom(start) and not is_known)
+
+
+def image_id(name: str) -> str:
+    """Return the name of an image without its suffix, if it has one of an image."""
+    path = PurePosixPath(name)
+    return path.stem if path.suffix.lower() in SUFFIXES else path.name
+
+
 def read_grey(path: str | Path, smallest: int = 1) -> np.ndarray:
     """Read an image as `skimage.io.imread(path, as_gray=True)` does, scaled to [0, 1].
 
@@ -32,8 +59,8 @@ def read_grey(path: str | Path, smallest: int = 1) -> np.ndarray:
     applied, and what has no single meaning (transparency, CMYK, floats beyond [0, 1]) is refused.
 
     Args:
-        path: A grey image of 1, 8 or 16 bits or of 8 bits a colour, or a TIFF of 1 to 16 bits a
-            channel or of grey floats in [0, 1].
+        path: A grey image of 1, 8 or 16 bits or of 8 bits a colour, a TIFF of 1 to 16 bits a
+            channel or of grey floats in [0, 1], or a DICOM, see `images.dicom`.
         smallest: The least width and height, in pixels.
 
     Returns:
@@ -44,18 +71,19 @@ def read_grey(path: str | Path, smallest: int = 1) -> np.ndarray:
             is refused. The message names it and the remedy.
     """
     levels, depth = read_levels(Path(path), smallest)
-    return levels / depth.white
+    return depth.scaled(levels)
 
 
 def read_levels(
-    path: Path, smallest: int, white: float | None = None
-) -> tuple[np.ndarray, "Depth"]:
+    path: Path, smallest: int, white: float | None = None, window: bool = False
+) -> tuple[np.ndarray, Depth]:
     """Read an image as `read_grey` does, but without scaling it.
 
     Args:
         path: See `read_grey`.
         smallest: See `read_grey`.
         white: The level of white, if it is known from elsewhere.
+        window: Take the levels through the window of each DICOM; others are refused.
 
     Returns:
         The grey levels (height, width), in the file's own type where it holds them, and what the
@@ -63,42 +91,23 @@ def read_levels(
     """
     try:
         with path.open("rb") as file:
-            read = _read_tiff if file.read(2) in (b"II", b"MM") else _read_other
-        levels, depth = read(path, smallest, white)
+            start = file.read(132)
+        is_tiff = start[:2] in (b"II", b"MM")
+        if is_dicom(start) or (path.suffix.lower() in DICOM and not is_tiff):
+            levels, depth = _read_dicom(path, smallest, white, window)
+        elif window:
+            raise InputError("is no DICOM and has no window: leave it out, or leave out `window`")
+        else:
+            levels, depth = (_read_tiff if is_tiff else _read_other)(path, smallest, white)
         depth = replace(depth, brightest=float(levels.max()))
         if depth.brightest > depth.white:
             raise InputError(
                 f"has levels up to {depth.brightest:g}, above that of white ({depth.white:g}): "
                 "correct `white`, or what the file declares"
             )
-        return levels, depth
+        return depth.white + depth.black - levels if depth.is_inverted else levels, depth
     except Exception as error:  # decoders of damaged files raise nearly anything
         raise InputError(f"{path} {_fault(error)}") from error
-
-
-@dataclass(frozen=True)
-class Depth:
-    """What a file says of its levels.
-
-    Attributes:
-        stored: The greatest level that it could hold.
-        white: The level of white: as given, as the file declares it, or else what it could hold.
-        is_declared: Whether it is given or declared.
-        brightest: The greatest level that it holds.
-    """
-
-    stored: float
-    white: float
-    is_declared: bool = False
-    brightest: float = 0
-
-
-def _depth(stored: float, given: float | None, declared: float | None = None) -> Depth:
-    """Return the depth of a file by what it could hold; what is given counts before its own."""
-    if given and given > stored:
-        raise InputError(f"holds levels up to {stored:g}, so white can't be {given:g}")
-    white = given or declared
-    return Depth(stored, white or stored, white is not None)
 
 
 def _fault(error: Exception) -> str:
@@ -112,6 +121,19 @@ def _fault(error: Exception) -> str:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     what = f"cannot be read as an image ({reason}): it is damaged or of another kind"
     return f"{what}; get it again, or save it as PNG"
+
+
+def _read_dicom(
+    path: Path, smallest: int, given: float | None, window: bool
+) -> tuple[np.ndarray, Depth]:
+    try:
+        header = read_header(path)
+        _check_size((header.Columns, header.Rows), smallest)
+        return levels_of(header, given, window)
+    except InputError:
+        raise
+    except Exception:  # its words may be those of the header
+        raise ValueError("pydicom fails") from None
 
 
 def _read_tiff(path: Path, smallest: int, given: float | None) -> tuple[np.ndarray, Depth]:
@@ -134,7 +156,7 @@ def _read_tiff(path: Path, smallest: int, given: float | None) -> tuple[np.ndarr
             raise ValueError("parts of it are missing")
         samples = page.asarray(maxworkers=1).reshape(page.shaped)
         declared = page.tags.valueof(MOST_LEVEL, default=None)
-        depth = _depth(2.0**page.bitspersample - 1, given, np.max(declared) if declared else None)
+        depth = depth_of(2.0**page.bitspersample - 1, given, np.max(declared) if declared else None)
         if page.bitspersample not in (8, 16):  # nobody says so by mistake
             depth = replace(depth, is_declared=True)
         if samples.dtype.kind == "f":
@@ -152,8 +174,7 @@ def _read_tiff(path: Path, smallest: int, given: float | None) -> tuple[np.ndarr
         # A comparison with NaN is false, so this refuses NaN too.
         if not (levels.min() >= 0 and levels.max() <= white):
             raise InputError("has levels outside [0, 1] or undefined ones: scale it to [0, 1]")
-        if page.photometric == PHOTOMETRIC.MINISWHITE:
-            levels = white - levels
+        depth = replace(depth, is_inverted=page.photometric == PHOTOMETRIC.MINISWHITE)
         orientation = page.tags.valueof(ORIENTATION, default=1)
     turned = levels.transpose() if orientation in (5, 6, 7, 8) else levels
     turned = turned[:: -1 if orientation in (3, 4, 7, 8) else 1]
@@ -196,7 +217,7 @@ def _read_other(path: Path, smallest: int, given: float | None) -> tuple[np.ndar
         if image.mode.startswith("I;16"):
             levels = np.asarray(image)
             _check_opaque([levels != image.info.get("transparency")], 1)
-            return levels, _depth(65535, given, _significant(path, levels))
+            return levels, depth_of(65535, given, _significant(path, levels))
         if image.mode in ("P", "PA") or "transparency" in image.info:
             image = image.convert("RGBA" if image.has_transparency_data else "RGB")
         if image.mode == "1":
@@ -206,7 +227,7 @@ def _read_other(path: Path, smallest: int, given: float | None) -> tuple[np.ndar
         channels = [np.asarray(channel) for channel in image.split()]
         if image.mode.endswith("A"):
             _check_opaque([channels.pop()], 255)
-        return _grey(channels, 255.0), _depth(255, given, _significant(path, channels[0]))
+        return _grey(channels, 255.0), depth_of(255, given, _significant(path, channels[0]))
 
 
 def _significant(path: Path, levels: np.ndarray) -> float | None:

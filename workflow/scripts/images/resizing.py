@@ -15,10 +15,12 @@ def read_resized(path: str | Path, size: int) -> np.ndarray:
     return read_film(path, size)[0]
 
 
-def read_film(path: str | Path, size: int, white: float | None = None) -> tuple[np.ndarray, Depth]:
-    """Return what `read_resized` does, and the depth; `white` is its level, if that is given."""
-    levels, depth = read_levels(Path(path), size, white)
-    return resize(levels, size) / depth.white, depth
+def read_film(
+    path: str | Path, size: int, white: float | None = None, window: bool = False
+) -> tuple[np.ndarray, Depth]:
+    """Return what `read_resized` does, and the depth; see `read_levels` for the arguments."""
+    levels, depth = read_levels(Path(path), size, white, window)
+    return depth.scaled(resize(levels, size)), depth
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
