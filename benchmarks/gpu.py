@@ -172,7 +172,8 @@ class Trainings:
             wildcards=wildcards,
         )
         inputs = {"clean": self.images("", "test"), "images": files["npy"], "split": self.split}
-        do("score_images", input=inputs, output={"scores": files["scores"]}, wildcards=wildcards)
+        outputs = {"scores": files["scores"], "variance": str(model.with_suffix(".variance"))}
+        do("score_images", input=inputs, output=outputs, wildcards=wildcards)
         return files
 
     def do_row(self, method: Job, noise: str, training: int) -> None:

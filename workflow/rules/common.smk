@@ -127,9 +127,9 @@ def each(pattern, methods, noises=NOISES, trainings=[""], draws=[""]):
     ]
 
 
-def each_score(methods):
-    """Return the files of scores of all replicates."""
-    return each(SCORES, methods, trainings=TRAININGS, draws=DRAWS)
+def each_replicate(pattern, methods):
+    """Return the files of all trainings and of all draws of the noise."""
+    return each(pattern, methods, trainings=TRAININGS, draws=DRAWS)
 
 
 def of_candidates(pattern, *others):
@@ -147,6 +147,7 @@ def candidates(wildcards):
 
 
 SCORES = "results/{run}/scores/{noise}{draw}/{method}{training}.csv"
+VARIANCES = "results/{run}/variances/{noise}{draw}/{method}{training}.csv"
 MODELS = each(
     "results/{run}/models/{noise}/{method}{training}.pt", TRAINED, trainings=TRAININGS
 )

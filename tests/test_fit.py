@@ -1,0 +1,203 @@
+"""The shape of prepared images, and the mark on scores of images that hardly differ."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import score_images
+from compare_methods import lost_table, score_table, sure_table, verdict_table
+from conftest import Project
+from files.arrays import StoredImages
+from files.tables import read_table
+from make_table import mean_table, notes, published_form, with_marks, with_published
+from noise.seeds import generator
+from plot_compute import MARKED, summary
+from results.answer import answer, winners
+from results.intervals import ALIKE as NOT_JUDGED
+from results.intervals import compare, grids_of
+from results.reading import read_variances
+from results.report_tables import answer_table, methods_latex, methods_table, published_latex
+from results.scores import variance_between
+from results.wording import ALIKE, LEAST_VARIANCE, alike_in_words
+from test_compare_methods import (
+    CAVEATS,
+    LABELS,
+    NOISE,
+    USES,
+    pairs_of,
+    rows_of,
+    score_lines,
+    table_of,
+)
+from test_results import DASH, ONCE, PUBLISHED, SPREAD, job_of
+from test_results import NOISE as TWO
+
+IMAGES = generator(1, "fit").random((7, 20, 24))
+
+
+def test_variance_between_images_is_numpys_and_exactly_zero_of_equal_ones(tmp_path):
+    np.save(tmp_path / "images.npy", IMAGES)
+    for images in (IMAGES, StoredImages(tmp_path / "images.npy")):
+        assert variance_between(images) == pytest.approx(IMAGES.var(axis=0).mean(), rel=1e-12)
+    assert variance_between(np.stack([IMAGES[0]] * 3)) == variance_between(IMAGES[:1]) == 0
+
+
+@pytest.mark.parametrize(
+    ("clean", "images", "share"),
+    [
+        (IMAGES, 0.1 * IMAGES + 0.5, "0.01"),
+        (IMAGES, np.stack([IMAGES.mean(axis=0)] * 7), "0.0"),
+        (IMAGES[:1], IMAGES[:1], ""),
+        (np.zeros_like(IMAGES), IMAGES, ""),
+    ],
+)
+def test_each_score_job_says_how_much_images_vary(tmp_path, clean, images, share):
+    names = "\n".join(f"{number},test" for number in range(len(clean)))
+    (tmp_path / "split.csv").write_text(f"id,part\n{names}\n")
+    np.save(tmp_path / "clean.npy", clean)
+    np.save(tmp_path / "images.npy", images)
+    inputs = {name: tmp_path / f"{name}.npy" for name in ("clean", "images")}
+    inputs["split"] = tmp_path / "split.csv"
+    outputs = {name: tmp_path / f"{name}.csv" for name in ("scores", "variance")}
+    wildcards = {"noise": "0.30", "method": "NA"}
+    score_images.main(job_of(input=inputs, output=outputs, wildcards=wildcards))
+    (line,) = read_table(outputs["variance"])
+    assert line.keys() == {"noise", "method", "variance_share"}
+    found = read_variances([outputs["variance"]])
+    assert found.index.tolist() == [("0.30", "NA")]
+    assert found.iloc[0] == pytest.approx(float(share or "nan"), abs=1e-12, nan_ok=True)
+    assert bool(alike_in_words(found.reset_index(), {"NA": "n"})) == bool(share)
+
+
+def test_the_replicate_that_varies_least_counts(tmp_path):
+    paths = [tmp_path / f"{number}.csv" for number in range(3)]
+    for path, share in zip(paths, ("0.9", "0.01", ""), strict=True):
+        path.write_text(f"noise,method,variance_share\ngauss,unet,{share}\n")
+    assert read_variances(paths).tolist() == [0.01]
+
+
+@pytest.fixture
+def marked() -> pd.DataFrame:
+    """The means of methods of which the best in `gauss`, the U-Net, gives one picture for all."""
+    table = table_of()
+    one = (table["noise"] == "gauss") & (table["method"] == "unet")
+    table.loc[one, "variance_share"] = 0.99 * LEAST_VARIANCE
+    return table
+
+
+def test_marked_scores_are_never_bold_best_or_a_yardstick(marked):
+    marks = LABELS, CAVEATS, []
+    rows = rows_of(score_table(marked, NOISE, *marks))
+    assert rows["U-Net"] == ["0.9000 ‡", "0.7000", DASH]
+    assert rows["auto-encoder"] == ["**0.8000**", "**0.7100**", DASH]
+    assert rows_of(score_table(marked, NOISE, *marks, score="psnr"))["U-Net"][0] == "20.00 ‡"
+    assert rows_of(sure_table(marked, NOISE, LABELS))["U-Net"][0].endswith(" ‡")
+    pairs = pairs_of(("gauss", "autoencoder", "median", "better"))
+    verdicts = rows_of(verdict_table(pairs, marked, NOISE, *marks))
+    assert verdicts["auto-encoder"][0] == "**best**"
+    assert "U-Net" not in verdicts
+    uses = USES | {"unet": ["clean images"], "autoencoder": []}
+    lost = rows_of(lost_table(marked, NOISE, LABELS, uses, {}, []))
+    assert lost["auto-encoder"][0] == DASH
+    assert rows_of(lost_table(table_of(), NOISE, LABELS, uses, {}, []))["auto-encoder"][0] != DASH
+    (sentence,) = alike_in_words(marked, LABELS)
+    assert sentence.startswith("‡ U-Net: in gauss its images hardly differ from each other")
+    assert "5%" in sentence
+    assert alike_in_words(table_of(), LABELS) == []
+
+
+def test_marked_scores_have_no_verdict_in_any_pair():
+    scores = score_lines()
+    scores["ssim"] += generator(1, "pairs").normal(0, 0.001, len(scores))
+    grids = {key: grid for key, grid in grids_of(scores).items() if key[0] == "gauss"}
+    judged = compare(grids, [], 0.005)
+    assert (judged["verdict"] == "better").any()
+    pairs = compare(grids, [], 0.005, {("gauss", "unet")})
+    concerned = (pairs[["first", "second"]] == "unet").any(axis=1)
+    assert concerned.sum() == 3
+    assert (pairs.loc[concerned, "verdict"] == "").all()
+    assert (pairs.loc[concerned, "over"] == NOT_JUDGED).all()
+    assert pairs.loc[concerned, "p"].isna().all()
+    assert pairs.loc[concerned, "difference"].notna().all()
+    assert (pairs.loc[~concerned, "verdict"] != "").all()
+
+
+def test_pages_and_latex_mark_them_too(marked):
+    labels = {name: LABELS[name] for name in ("autoencoder", "unet", "median")}
+    assert winners(marked, labels)["gauss"] == ["autoencoder"]
+    assert winners(table_of(), labels)["gauss"] == ["unet"]
+    text = answer(marked, labels, "real images (x)", 3, pairs_of())
+    assert text.startswith("Auto-encoder has the highest mean SSIM in 2 of 3 noise settings")
+    rows = {row[0]: row for row in answer_table(marked, NOISE, labels).rows}
+    assert rows["Gaussian (mean 0, std 1), factor 0.1"][1] == "auto-encoder"
+    names = [row[1] for row in methods_table(marked, LABELS, {}).rows if row[0] == "gauss"]
+    assert names == ["noisy", "auto-encoder", "U-Net ‡", "median"]
+    cells = methods_latex(marked, labels).set_index("Method")["gauss"]
+    assert [name for name, cell in cells.items() if ALIKE in cell] == ["U-Net"]
+    points, _ = summary(marked, score_lines(), USES, CAVEATS | {"unet": "is marked."})
+    assert points.loc["unet", "group"] == MARKED
+
+
+def test_the_published_table_marks_them_and_takes_their_verdict():
+    lines = [(name, method, 0.8850) for name in TWO for method in ("noisy", "autoencoder")]
+    scores = pd.DataFrame(lines, columns=["noise", "method", "ssim"])
+    budgets = {"autoencoder": {name: {"steps": 100, "batch": 10} for name in TWO}}
+    table = with_published(mean_table(scores, TWO), TWO, PUBLISHED, budgets, SPREAD, ONCE)
+    shares = pd.Series(0.9, index=pd.MultiIndex.from_frame(scores[["noise", "method"]]))
+    pd.testing.assert_frame_equal(with_marks(table, shares), table)
+    shares["first", "autoencoder"] = 0
+    found = with_marks(table, shares)
+    text = published_form(found, TWO, {"autoencoder": "a"})["SSIM a"].tolist()
+    assert text == ["0.8850 ‡ (0.9000, -0.0151)", "0.8850"]
+    said = notes(found, {"autoencoder": "a"}, budgets, PUBLISHED)
+    assert "SSIM a: not judged, since its scores have the mark ‡." in said
+    latex = published_latex(found, TWO, {"autoencoder": "a"})
+    assert latex["a"].tolist() == ["0.8850 ‡", "0.8850"]
+
+
+MEAN_IMAGE = """
+import numpy as np
+SETTINGS = {"images": {"type": "string"}}
+USES = []
+def denoise(noisy, noise, settings):
+    return np.broadcast_to(np.load(settings["images"]).mean(axis=0), noisy.shape)
+"""
+
+
+@pytest.mark.slow
+def test_a_method_that_gives_one_picture_for_all_stands_marked_in_every_table(project: Project):
+    noise = "gaussian_0.5_0_1"
+    (project.folder / "workflow/scripts/methods/mean_image.py").write_text(MEAN_IMAGE)
+    project.edit_config(
+        lambda config: config.update(
+            methods=config["methods"]
+            | {"mean_image": {"images": "resources/datasets/phantom/16px/train.npy"}},
+            select={"noise": [noise], "methods": ["mean_image", "median"]},
+            table=["mean_image", "median"],
+        )
+    )
+    project.succeed()
+    project.succeed("page")
+    results = project.folder / "results/phantom"
+    means = pd.read_csv(results / "methods.csv", index_col="method")
+    assert means["ssim"].idxmax() == "mean_image"  # so it would be in bold
+    shares = means["variance_share"]
+    assert shares["mean_image"] == 0
+    assert shares[["noisy", "median"]].min() > LEAST_VARIANCE
+    sentence = f"‡ mean_image: in {noise} its images hardly differ from each other"
+    for name in ("table.md", "methods.md", "table.html", "methods.html", "report.html"):
+        assert sentence in (results / name).read_text(), name
+    score = f"{means.loc['mean_image', 'ssim']:.4f}"
+    text = (results / "methods.md").read_text()
+    assert re.findall(rf"{score}[^|]*\|", text)
+    assert all("‡" in cell for cell in re.findall(rf"{score}[^|]*\|", text))
+    assert f"**{score}" not in text
+    assert f"**{means.loc['median', 'ssim']:.4f}**" in text
+    assert f"{score} ‡" in (results / "table.md").read_text()
+    assert f"{score} ‡" in (results / "table.tex").read_text()
+    assert "‡" in (results / "methods.tex").read_text()
+    pairs = pd.read_csv(results / "pairs.csv", keep_default_na=False)
+    assert set(pairs["verdict"]) == {""}
+    assert set(pairs["over"]) == {NOT_JUDGED}
