@@ -5,12 +5,15 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
+from skimage.transform import resize as skimage_resize
 
 import score_images
 from compare_methods import lost_table, score_table, sure_table, verdict_table
-from conftest import Project
+from conftest import Project, own_images
 from files.arrays import StoredImages
 from files.tables import read_table
+from images.resizing import fitted
 from make_table import mean_table, notes, published_form, with_marks, with_published
 from noise.seeds import generator
 from plot_compute import MARKED, summary
@@ -35,6 +38,71 @@ from test_results import DASH, ONCE, PUBLISHED, SPREAD, job_of
 from test_results import NOISE as TWO
 
 IMAGES = generator(1, "fit").random((7, 20, 24))
+
+
+def middle(length: int, part: int) -> slice:
+    return slice((length - part) // 2, (length - part) // 2 + part)
+
+
+def in_shape(image: np.ndarray, size: int, fit: str) -> np.ndarray:
+    """Return an image as a square, by scikit-image."""
+    height, width = image.shape
+    if fit == "pad":
+        shape = [max(1, round(size * length / max(height, width))) for length in (height, width)]
+        square = np.zeros((size, size))
+        square[middle(size, shape[0]), middle(size, shape[1])] = skimage_resize(image, shape)
+        return square
+    if fit == "crop":
+        side = min(height, width)
+        image = image[middle(height, side), middle(width, side)]
+    return skimage_resize(image, (size, size))
+
+
+@pytest.mark.parametrize("shape", [(300, 257), (64, 64), (65, 600), (90, 40), (1100, 70)])
+@pytest.mark.parametrize("fit", ["squash", "pad", "crop"])
+def test_each_shape_is_scikit_images(shape, fit):
+    image = 0.1 + generator(1, "film").random(shape)
+    found = fitted(image, 32, fit)
+    np.testing.assert_allclose(found, in_shape(image, 32, fit), rtol=0, atol=1e-12)
+    height, width = shape
+    assert (found == 0).any() == (fit == "pad" and height != width)
+    # The transposed film is the transposed square.
+    np.testing.assert_allclose(fitted(image.T, 32, fit), found.T, rtol=0, atol=1e-12)
+
+
+def test_a_disc_stays_one_unless_it_is_squashed():
+    y, x = np.mgrid[-100:100, -150:150]
+    disc = (x**2 + y**2 < 80**2).astype(float)
+    spread = {}
+    for fit in ("squash", "pad", "crop"):
+        rows, columns = np.nonzero(fitted(disc, 64, fit) > 0.5)
+        spread[fit] = np.ptp(rows) / np.ptp(columns)
+    assert spread == pytest.approx({"squash": 1.5, "pad": 1, "crop": 1}, rel=0.05)
+
+
+@pytest.mark.slow
+def test_the_shape_is_a_setting_of_a_data_set(project: Project, tmp_path):
+    folder = own_images(tmp_path)
+    target = "resources/datasets/{}/16px/images.npy"
+    entry = "{{sources: [{}], train: 6, fit: {}}}"
+    names = {"a": "pad", "b": "crop", "c": "squash"}
+    sets = ", ".join(f"{name}: {entry.format(folder, fit)}" for name, fit in names.items())
+    targets = [target.format(name) for name in names]
+    project.succeed("--config", f"datasets={{{sets}}}", "dataset=a", "--", *targets)
+    film = np.asarray(Image.open(folder / "3.png")) / 255
+    for name, fit in names.items():
+        images = np.load(project.folder / target.format(name))
+        np.testing.assert_allclose(images[3], in_shape(film, 16, fit), rtol=0, atol=1e-12)
+    other = "datasets={a: {sources: [x], train: 6, fit: %s}}"
+    job = ("resize_images",)
+    again = ["dataset=a", f"datasets={{a: {entry.format(folder, 'crop')}}}"]
+    assert job in project.planned(targets[0], "--config", *again)
+    again[1] = f"datasets={{a: {entry.format(folder, 'pad')}}}"
+    assert job not in project.planned(targets[0], "--config", *again)
+    done = project.snakemake("--config", "dataset=a", other % "stretch")
+    assert done.returncode == 1
+    assert "datasets.a.fit" in done.stdout
+    assert "squash" in done.stdout
 
 
 def test_variance_between_images_is_numpys_and_exactly_zero_of_equal_ones(tmp_path):

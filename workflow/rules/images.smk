@@ -56,6 +56,7 @@ rule resize_images:
     params:
         size=lambda wildcards: int(wildcards.size),
         white=dataset_setting("white", "auto"),
+        fit=dataset_setting("fit", "squash"),
         code=source_digests("resize_images.py"),
     script:
         "../scripts/resize_images.py"

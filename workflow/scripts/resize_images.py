@@ -24,6 +24,7 @@ def resize_images(
     threads: int = 1,
     white: float | None = None,
     dataset: str = "NAME",
+    fit: str = "squash",
 ) -> None:
     """Write the images of a folder, 2 before 10, as one array, and their names as a table.
 
@@ -36,6 +37,7 @@ def resize_images(
         threads: How many images are read at a time.
         white: The level of white; by default as the files say, see `images.depths`.
         dataset: Name of the data set, for messages.
+        fit: How an image that is no square becomes one, see `images.resizing.fitted`.
 
     Raises:
         InputError: Images cannot be used. All of them are named, and nothing is written.
@@ -45,7 +47,7 @@ def resize_images(
     if not paths:
         raise InputError(f"{folder} holds no images: delete it, and they are fetched again")
     shape = (len(paths), size, size)
-    write_images(images, shape, np.float64, _read_all(paths, size, threads, white, dataset))
+    write_images(images, shape, np.float64, _read_all(paths, size, threads, white, dataset, fit))
     write_table(ids, ({"id": path.stem} for path in paths))
 
 
@@ -56,13 +58,13 @@ def natural(path: Path) -> tuple[list[str | int], str]:
 
 
 def _read_all(
-    paths: list[Path], size: int, threads: int, white: float | None, dataset: str
+    paths: list[Path], size: int, threads: int, white: float | None, dataset: str, fit: str
 ) -> Iterator[np.ndarray]:
     """Yield the images (size, size) in order; an InputError names all that cannot be used."""
 
     def read_one(path: Path) -> tuple[np.ndarray, Depth] | InputError:
         try:
-            return read_film(path, size, white)
+            return read_film(path, size, white, fit)
         except InputError as error:
             return error
 
@@ -94,6 +96,7 @@ def main(snakemake: Snakemake) -> None:
         snakemake.threads,
         None if params.white == "auto" else float(params.white),
         snakemake.wildcards.dataset,
+        params.fit,
     )
 
 

@@ -15,30 +15,62 @@ def read_resized(path: str | Path, size: int) -> np.ndarray:
     return read_film(path, size)[0]
 
 
-def read_film(path: str | Path, size: int, white: float | None = None) -> tuple[np.ndarray, Depth]:
-    """Return what `read_resized` does, and the depth; `white` is its level, if that is given."""
+def read_film(
+    path: str | Path, size: int, white: float | None = None, fit: str = "squash"
+) -> tuple[np.ndarray, Depth]:
+    """Return what `read_resized` does, and the depth.
+
+    Args:
+        path: See `read_resized`.
+        size: See `read_resized`.
+        white: Its level, if that is given.
+        fit: See `fitted`.
+    """
     levels, depth = read_levels(Path(path), size, white)
-    return resize(levels, size) / depth.white, depth
+    return fitted(levels, size, fit) / depth.white, depth
 
 
-def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """Return what `skimage.transform.resize(image, (size, size))` gives for floats, to 1e-12.
+def fitted(image: np.ndarray, size: int, fit: str) -> np.ndarray:
+    """Return an image as a square (size, size), float64, in one of three ways.
+
+    `squash` scales each axis by itself. `crop` takes the square in the middle, and `pad` scales the
+    longer side to `size` and fills the rest, half on each side, with black: so are the corners of
+    the rotated training images, and it is the same in all films, which the level of a film's
+    border is not.
+    """
+    height, width = image.shape
+    if fit == "crop":
+        side = min(image.shape)
+        top, left = (height - side) // 2, (width - side) // 2
+        return resize(image[top : top + side, left : left + side], size, size)
+    if fit == "pad":
+        rows, columns = (max(1, round(size * n / max(image.shape))) for n in image.shape)
+        whole = np.zeros((size, size))
+        top, left = (size - rows) // 2, (size - columns) // 2
+        whole[top : top + rows, left : left + columns] = resize(image, rows, columns)
+        return whole
+    return resize(image, size, size)
+
+
+def resize(image: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Return what `skimage.transform.resize(image, (rows, columns))` gives for floats, to 1e-12.
 
     Args:
         image: Array (height, width) of any real type; the result keeps its range.
-        size: Width and height of the result, in pixels.
+        rows: Height of the result, in pixels.
+        columns: Width of the result, in pixels.
 
     Returns:
-        float64 array (size, size).
+        float64 array (rows, columns).
     """
     height, width = image.shape
-    rows, columns = resize_matrix(height, size), resize_matrix(width, size)
-    narrowed = np.empty((size, width))
+    down, across = resize_matrix(height, rows), resize_matrix(width, columns)
+    narrowed = np.empty((rows, width))
     # Blocks of columns stay in the processor's cache while they are converted and summed.
     for start in range(0, width, 256):
         block = slice(start, start + 256)
-        narrowed[:, block] = rows @ image[:, block].astype(np.float64)
-    resized = np.ascontiguousarray((columns @ narrowed.T).T)
+        narrowed[:, block] = down @ image[:, block].astype(np.float64)
+    resized = np.ascontiguousarray((across @ narrowed.T).T)
     # Weights that add up to 1 but for rounding can leave the image's range by 1e-15.
     return np.clip(resized, image.min(), image.max(), out=resized)
 
