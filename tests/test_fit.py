@@ -9,7 +9,7 @@ from PIL import Image
 from skimage.transform import resize as skimage_resize
 
 import score_images
-from compare_methods import lost_table, score_table, sure_table, verdict_table
+from compare_methods import lost_table, psnr_notes, score_table, sure_table, verdict_table
 from conftest import Project, own_images
 from files.arrays import StoredImages
 from files.tables import read_table
@@ -23,7 +23,7 @@ from results.intervals import compare, grids_of
 from results.reading import read_variances
 from results.report_tables import answer_table, methods_latex, methods_table, published_latex
 from results.scores import variance_between
-from results.wording import ALIKE, LEAST_VARIANCE, alike_in_words
+from results.wording import ALIKE, LEAST_VARIANCE, about_scores, alike_in_words, counted
 from test_compare_methods import (
     CAVEATS,
     LABELS,
@@ -93,13 +93,12 @@ def test_the_shape_is_a_setting_of_a_data_set(project: Project, tmp_path):
     for name, fit in names.items():
         images = np.load(project.folder / target.format(name))
         np.testing.assert_allclose(images[3], in_shape(film, 16, fit), rtol=0, atol=1e-12)
-    other = "datasets={a: {sources: [x], train: 6, fit: %s}}"
     job = ("resize_images",)
     again = ["dataset=a", f"datasets={{a: {entry.format(folder, 'crop')}}}"]
     assert job in project.planned(targets[0], "--config", *again)
     again[1] = f"datasets={{a: {entry.format(folder, 'pad')}}}"
     assert job not in project.planned(targets[0], "--config", *again)
-    done = project.snakemake("--config", "dataset=a", other % "stretch")
+    done = project.snakemake("--config", "dataset=a", f"datasets={{a: {entry.format('x', 'no')}}}")
     assert done.returncode == 1
     assert "datasets.a.fit" in done.stdout
     assert "squash" in done.stdout
@@ -269,3 +268,38 @@ def test_a_method_that_gives_one_picture_for_all_stands_marked_in_every_table(pr
     pairs = pd.read_csv(results / "pairs.csv", keep_default_na=False)
     assert set(pairs["verdict"]) == {""}
     assert set(pairs["over"]) == {NOT_JUDGED}
+
+
+def test_an_infinite_ratio_is_shown_and_explained():
+    scores = score_lines()
+    labels = {"noisy": "noisy", **LABELS}
+    (about,) = psnr_notes(scores, labels)
+    one = (scores["noise"] == "gauss") & (scores["method"] == "unet")
+    scores.loc[one & (scores["image"] == "002"), "psnr"] = np.inf
+    same, sentence = psnr_notes(scores, labels)
+    assert same == about
+    assert sentence.startswith("inf: ")
+    assert sentence.endswith(": U-Net in gauss (1 of 3).")
+    table = table_of()
+    table.loc[(table["noise"] == "gauss") & (table["method"] == "unet"), "psnr"] = np.inf
+    rows = rows_of(score_table(table, NOISE, LABELS, {}, [], score="psnr"))
+    assert rows["U-Net"][0] == "**inf**"
+    assert rows["median"][0] == "20.00"
+
+
+def test_counts_of_one_are_singular():
+    assert [counted(number, "image") for number in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
+    one = pd.DataFrame({"image": ["a", "a"]})
+    assert "over 1 test image;" in about_scores(one, rendered=False)[0]
+
+
+@pytest.mark.slow
+def test_a_run_ends_with_the_tables_that_are_there(project: Project):
+    select = "select={noise: [gaussian_0.1_0_1], methods: [median]}"
+    results = "results/phantom"
+    said = project.succeed("--config", select, "--", f"{results}/noisy/gaussian_0.1_0_1/test.npy")
+    assert "Results are in" not in said
+    said = project.succeed("--config", select, "--", f"{results}/table.md")
+    assert f"Results are in {results}; tables: table.md." in said
+    said = project.succeed("--config", select, "--", f"{results}/methods.md")
+    assert f"Results are in {results}; tables: table.md, methods.md." in said

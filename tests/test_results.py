@@ -175,7 +175,7 @@ def test_table_compares_with_what_was_published_for_the_same_noise(steps, noisy,
     ]
     said = "\n".join(notes(table, LABELS, budgets, PUBLISHED))
     found = "✓ inside" if "✓" in noisy else "✗ outside"
-    assert f"SSIM noisy: {found} in 1 of 1 rows." in said
+    assert f"SSIM noisy: {found} in 1 of 1 row." in said
     assert ("auto-encoder: not judged" in said) == (steps < 100)
     share = "10.0% of the published budget" if steps < 100 else "as published"
     assert f"{steps} steps of 10 images, {share}" in said

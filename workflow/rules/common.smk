@@ -290,7 +290,8 @@ def endings():
     passed_over = Path(f"resources/datasets/{config['dataset']}/passed_over.txt")
     if passed_over.exists() and (text := passed_over.read_text(encoding="utf-8")):
         yield f"Data set {config['dataset']}: {text}."
-    results = f"results/{config['run']}"
-    if Path(f"{results}/table.md").exists():
-        yield f"Results are in {results}; table.md and methods.md are the tables."
+    results = Path(f"results/{config['run']}")
+    tables = [name for name in ("table.md", "methods.md") if (results / name).exists()]
+    if tables:
+        yield f"Results are in {results}; tables: {', '.join(tables)}."
         yield f"Which images were for the test stands in {prepared('split.csv')}."

@@ -201,6 +201,20 @@ def sure_notes(grids: Grids, labels: Texts, trained: Collection[str]) -> list[st
     ]
 
 
+def psnr_notes(scores: pd.DataFrame, labels: Texts) -> list[str]:
+    """Return what explains the table of PSNR; of an exact copy it is infinite, and so is a mean."""
+    exact = scores["psnr"] == math.inf
+    counts = exact.groupby([scores["noise"], scores["method"]]).agg(["sum", "size"])
+    found = [
+        f"{labels[method]} in {noise} ({row['sum']} of {row['size']})"
+        for (noise, method), row in counts[counts["sum"] > 0].iterrows()
+    ]
+    what = (
+        "inf: some images are exactly the clean ones, of which the PSNR is infinite, and the mean"
+    )
+    return [*PSNR_NOTES, *[f"{what}: {', '.join(found)}."][: len(found)]]
+
+
 def verdict_notes(pairs: pd.DataFrame, margin: float) -> list[str]:
     """Return what explains the verdicts, and why some pairs have none."""
     if pairs.empty:
@@ -259,7 +273,8 @@ def main(snakemake: Snakemake) -> None:
     about += wording.alike_in_words(table, labels)
     about += ssim_notes(noise, labels, caveats, references, published)
     with_mark = marked(labels, caveats)
-    sure = sure_notes(grids, {"noisy": "noisy", **with_mark}, params.trained)
+    all_labels = {"noisy": "noisy", **with_mark}
+    sure, exact = sure_notes(grids, all_labels, params.trained), psnr_notes(scores, all_labels)
     verdicts = verdict_table(pairs, table, noise, labels, caveats, references)
     marks = labels, caveats, references
     lowest = table.groupby("method")["variance_share"].min()
@@ -268,7 +283,7 @@ def main(snakemake: Snakemake) -> None:
     lost = lost_table(table, noise, labels, uses, caveats, references)
     parts = (
         ("SSIM", score_table(table, noise, *marks, published), about),
-        ("PSNR", score_table(table, noise, *marks, score="psnr"), PSNR_NOTES),
+        ("PSNR", score_table(table, noise, *marks, score="psnr"), exact),
         ("How sure the means are", sure_table(table, noise, with_mark), sure),
         ("Verdicts", *[verdicts][: len(verdicts)], verdict_notes(pairs, params.margin)),
         ("Cost and what each method uses", costs, [*given_notes(with_mark, uses), *COST_NOTES]),

@@ -27,6 +27,7 @@ from results.wording import (
     Texts,
     about_scores,
     alike_in_words,
+    counted,
     images_of,
     noise_in_words,
 )
@@ -173,14 +174,16 @@ def notes(
         for method, label in {"noisy": "noisy", **labels}.items():
             if f"published_{method}" in table:
                 judged = table.get(f"verdict_{method}", pd.Series(dtype=object)).dropna()
-                lines.append(f"SSIM {label}: {counted(judged, f'mark_{method}' in table)}.")
+                lines.append(
+                    f"SSIM {label}: {verdicts_in_words(judged, f'mark_{method}' in table)}."
+                )
     for method, rows in budgets.items():
         for text in dict.fromkeys(budget_text(budget, published) for budget in rows.values()):
             lines.append(f"Training of the {labels[method]}: {text}.")
     return lines
 
 
-def counted(judged: pd.Series, is_marked: bool) -> str:
+def verdicts_in_words(judged: pd.Series, is_marked: bool) -> str:
     """Say how many of the rows that can be judged have which verdict; none if all are marked."""
     if judged.empty:
         other = "training had another budget than the published one"
@@ -189,11 +192,11 @@ def counted(judged: pd.Series, is_marked: bool) -> str:
     found = [
         f"{mark.strip()} {name} in {counts[name]}" for name, mark in MARKS.items() if name in counts
     ]
-    return f"{', '.join(found)} of {len(judged)} rows"
+    return f"{', '.join(found)} of {counted(len(judged), 'row')}"
 
 
 def budget_text(budget: Budget, published: Published | None) -> str:
-    text = f"{budget['steps']} steps of {budget['batch']} images"
+    text = f"{counted(budget['steps'], 'step')} of {counted(budget['batch'], 'image')}"
     if published:
         share = passes(budget) / passes(published["training"])
         text += f", {share:.1%} of the published budget" if share != 1 else ", as published"
