@@ -66,7 +66,7 @@ def steps(
     job: dict[str, Any] = {
         "input": {"images": str(source)},
         "output": {"images": str(images), "ids": str(ids)},
-        "params": {"size": size, "white": "auto"},
+        "params": {"size": size, "white": "auto", "fit": "squash"},
         "wildcards": {"dataset": "rendered"},
         "threads": 2,
     }
