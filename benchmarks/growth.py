@@ -66,7 +66,7 @@ def steps(
     job: dict[str, Any] = {
         "input": {"images": str(source)},
         "output": {"images": str(images), "ids": str(ids)},
-        "params": {"size": size, "white": "auto"},
+        "params": {"size": size, "white": "auto", "fit": "squash"},
         "wildcards": {"dataset": "rendered"},
         "threads": 2,
     }
@@ -94,7 +94,7 @@ def corrupt_job(clean: Path, split: Path, noisy: Path) -> dict[str, Any]:
 def score_job(clean: Path, images: Path, split: Path, scores: Path) -> dict[str, Any]:
     return {
         "input": {"clean": str(clean), "images": str(images), "split": str(split)},
-        "output": {"scores": str(scores)},
+        "output": {"scores": str(scores), "variance": f"{scores}.variance"},
         "wildcards": {"noise": "gaussian", "method": "noisy"},
     }
 

@@ -26,6 +26,7 @@ import growth
 import overhead
 import rows
 import scaling
+import sizes
 import training.recipe
 import training_steps
 from step import run_step
@@ -75,6 +76,17 @@ def test_comparisons_say_how_long_each_way_takes_and_that_results_agree(tmp_path
             assert line["ratio"] == line["cpu_ratio"] == 1
     text = data.table(results)
     assert all(way in text for _, way in ways)
+
+
+def test_times_by_size_are_ratios_of_rounds_taken_in_turn():
+    table = sizes.measure((16, 32), 2)
+    assert len(table) == 5 * 2 * 2
+    assert (table["ms"] > 0).all()
+    table["ms"] = np.where(table["size"] == 16, 1.0, 4.0) * table["round"]
+    lines = [line for line in sizes.page(table).splitlines() if line.startswith("|")]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in (lines[0], *lines[2:])]
+    assert rows[0] == ["", "16, ms", "32, ms", "32, times 16"]
+    assert [row[1:] for row in rows[1:]] == [["1.5", "6.0", "4.0"]] * 5
 
 
 def test_data_benchmarks_need_no_snakemake():

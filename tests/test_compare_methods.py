@@ -11,10 +11,18 @@ from matplotlib.text import Text
 
 import compare_methods
 import plot_compute
-from compare_methods import lost_table, score_table, ssim_notes, tuned_table
+from compare_methods import lost_table, score_table, ssim_notes
 from engine.messages import InputError
 from plot_compute import MARKED, compute_figure, group_of, summary
-from results.fairness import cost_table, digits, given_notes, read_trials, require_equal_seconds
+from results.fairness import (
+    cost_table,
+    digits,
+    given_notes,
+    read_trials,
+    require_equal_seconds,
+    settings_text,
+    tuned_table,
+)
 from results.intervals import ENOUGH, FEW, IMAGES, PAIRS, TRAININGS, half_width
 from results.reading import COSTS, read_methods, read_published, read_scores, read_tuned
 from results.wording import PHANTOM_WARNING
@@ -62,8 +70,15 @@ def cost_lines(ssim=SSIM) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["noise", "method", *COSTS])
 
 
+def variance_lines(ssim=SSIM) -> pd.DataFrame:
+    """How much the images of each method vary: as those of filters do."""
+    keys = [(noise, method) for noise, means in ssim.items() for method in means]
+    return pd.DataFrame(keys, columns=["noise", "method"]).assign(variance_share=0.9)
+
+
 def table_of(ssim=SSIM, noise=NOISE) -> pd.DataFrame:
-    return compare_methods.comparison(score_lines(ssim), cost_lines(ssim), noise, LABELS)
+    variances = variance_lines(ssim).set_index(["noise", "method"])["variance_share"]
+    return compare_methods.comparison(score_lines(ssim), cost_lines(ssim), variances, noise, LABELS)
 
 
 def rows_of(text: pd.DataFrame) -> dict[str, list[str]]:
@@ -73,7 +88,7 @@ def rows_of(text: pd.DataFrame) -> dict[str, list[str]]:
 def test_comparison_has_a_line_for_each_method_that_was_run():
     table = table_of()
     names = ["noise", "method", "label", "ssim", "ssim_half_width", "psnr"]
-    assert list(table) == [*names, *COSTS]
+    assert list(table) == [*names, *COSTS, "variance_share"]
     pairs = table[["noise", "method"]].to_numpy().tolist()
     assert pairs == [[noise, method] for noise, means in SSIM.items() for method in means]
     line = table.set_index(["noise", "method"]).loc["pois", "unet"]
@@ -292,15 +307,15 @@ def test_tuned_settings_are_the_first_of_each_file(tmp_path):
     assert rows_of(text) == {"median": [DASH, "size 5", DASH]}
     assert tuned_table({}, NOISE, LABELS).empty
     several = {"sigma": 1.5, "size": 3, "weight": 0.30000000000000004, "mode": "soft"}
-    text = compare_methods.settings_text
-    assert text(several) == "sigma 1.5, size 3, weight 0.3, mode soft"
-    assert text({}) == text(None) == DASH
+    assert settings_text(several) == "sigma 1.5, size 3, weight 0.3, mode soft"
+    assert settings_text({}) == settings_text(None) == DASH
 
 
 @pytest.mark.parametrize("labels", [LABELS, {}])
 def test_page_of_all_methods(tmp_path, monkeypatch, labels):
-    paths = {"scores": [], "costs": []}
-    for name, lines in (("scores", score_lines()), ("costs", cost_lines())):
+    tables = {"scores": score_lines(), "costs": cost_lines(), "variances": variance_lines()}
+    paths = {name: [] for name in tables}
+    for name, lines in tables.items():
         for (noise, method), some in lines.groupby(["noise", "method"], sort=False):
             if method in ("noisy", *labels):
                 paths[name].append(tmp_path / f"{name}-{noise}-{method}.csv")

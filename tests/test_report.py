@@ -356,6 +356,7 @@ LEVELS = {
 def table_of(means: dict[str, dict[str, float]], width: float = 0.01) -> pd.DataFrame:
     return pd.DataFrame(
         {"noise": noise, "method": method, "ssim": ssim, "ssim_half_width": width}
+        | {"variance_share": 0.9}
         for noise, row in means.items()
         for method, ssim in row.items()
     )
@@ -447,7 +448,7 @@ def test_missing_numbers_are_a_dash_and_verdicts_a_table():
     ]
     assert shown[1][-2] == MISSING
     assert [report_tables.number(value).text for value in (math.nan, math.inf)] == [MISSING] * 2
-    assert report_tables.with_width(0.5, math.nan).text == "0.5000"
+    assert report_tables.with_width(0.5, math.nan, 0.9).text == "0.5000"
 
 
 @pytest.mark.parametrize(

@@ -105,9 +105,10 @@ def test_each_score_has_the_name_of_its_image(tmp_path):
     np.save(paths["images"], IMAGES**2)
     paths["split"] = tmp_path / "split.csv"
     paths["split"].write_text("id,part\n1,train\nNA,test\n3,test\n007,test\n")
-    output, wildcards = {"scores": tmp_path / "scores.csv"}, {"noise": "0.30", "method": "NA"}
+    output = {name: tmp_path / f"{name}.csv" for name in ("scores", "variance")}
+    wildcards = {"noise": "0.30", "method": "NA"}
     score_images.main(job_of(input=paths, output=output, wildcards=wildcards))
-    found = read_scores(output.values())
+    found = read_scores([output["scores"]])
     names = [["0.30", "NA", name] for name in ("NA", "3", "007")]
     assert found[["noise", "method", "image"]].to_numpy().tolist() == names
     for name, values in scores(IMAGES, IMAGES**2).items():
@@ -174,7 +175,7 @@ def test_table_compares_with_what_was_published_for_the_same_noise(steps, noisy,
     ]
     said = "\n".join(notes(table, LABELS, budgets, PUBLISHED))
     found = "✓ inside" if "✓" in noisy else "✗ outside"
-    assert f"SSIM noisy: {found} in 1 of 1 rows." in said
+    assert f"SSIM noisy: {found} in 1 of 1 row." in said
     assert ("auto-encoder: not judged" in said) == (steps < 100)
     share = "10.0% of the published budget" if steps < 100 else "as published"
     assert f"{steps} steps of 10 images, {share}" in said
@@ -205,6 +206,10 @@ def test_files_of_the_table_say_the_same(tmp_path, rendered):
     (tmp_path / "spread.yaml").write_text(yaml.safe_dump(SPREAD))
     inputs = {name: tmp_path / f"{name}.yaml" for name in ("published", "spread")}
     inputs["scores"] = [tmp_path / "scores.csv"]
+    inputs["variances"] = [tmp_path / "variances.csv"]
+    lines = [(name, method, 0.9) for name in NOISE for method in ("noisy", "autoencoder")]
+    varied = pd.DataFrame(lines, columns=["noise", "method", "variance_share"])
+    varied.to_csv(inputs["variances"][0], index=False)
     params = {"dataset": "mine", "rendered": rendered, "image_size": 64, "noise": NOISE}
     params["labels"] = {"autoencoder": "a <b> | *c*"}
     params["budgets"] = {"autoencoder": {name: {"steps": 50, "batch": 10} for name in NOISE}}

@@ -62,7 +62,7 @@ def test_first_row_has_the_smaller_tail(results: Path):
 def test_table_is_the_mean_of_the_scores_and_is_not_called_real(results: Path):
     scores = pd.read_csv(results / "scores.csv")
     table = pd.read_csv(results / "table.csv", index_col="noise")
-    assert {"noisy", "autoencoder", "median"} == set(table.columns)
+    assert {"noisy", "autoencoder", "median"} == set(table) - {"mark_autoencoder"}
     for (noise, method), group in scores[scores["method"] != "unet"].groupby(["noise", "method"]):
         assert table.loc[noise, method] == pytest.approx(group["ssim"].mean(), abs=1e-12)
     text = (results / "table.md").read_text()

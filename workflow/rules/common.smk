@@ -127,9 +127,9 @@ def each(pattern, methods, noises=NOISES, trainings=[""], draws=[""]):
     ]
 
 
-def each_score(methods):
-    """Return the files of scores of all replicates."""
-    return each(SCORES, methods, trainings=TRAININGS, draws=DRAWS)
+def each_replicate(pattern, methods):
+    """Return the files of all trainings and of all draws of the noise."""
+    return each(pattern, methods, trainings=TRAININGS, draws=DRAWS)
 
 
 def of_candidates(pattern, *others):
@@ -147,6 +147,7 @@ def candidates(wildcards):
 
 
 SCORES = "results/{run}/scores/{noise}{draw}/{method}{training}.csv"
+VARIANCES = "results/{run}/variances/{noise}{draw}/{method}{training}.csv"
 MODELS = each(
     "results/{run}/models/{noise}/{method}{training}.pt", TRAINED, trainings=TRAININGS
 )
@@ -289,7 +290,8 @@ def endings():
     passed_over = Path(f"resources/datasets/{config['dataset']}/passed_over.txt")
     if passed_over.exists() and (text := passed_over.read_text(encoding="utf-8")):
         yield f"Data set {config['dataset']}: {text}."
-    results = f"results/{config['run']}"
-    if Path(f"{results}/table.md").exists():
-        yield f"Results are in {results}; table.md and methods.md are the tables."
+    results = Path(f"results/{config['run']}")
+    tables = [name for name in ("table.md", "methods.md") if (results / name).exists()]
+    if tables:
+        yield f"Results are in {results}; tables: {', '.join(tables)}."
         yield f"Which images were for the test stands in {prepared('split.csv')}."

@@ -57,6 +57,7 @@ rule resize_images:
         size=lambda wildcards: int(wildcards.size),
         white=dataset_setting("white", "auto"),
         window=dataset_setting("window", False),
+        fit=dataset_setting("fit", "squash"),
         code=source_digests("resize_images.py"),
     script:
         "../scripts/resize_images.py"

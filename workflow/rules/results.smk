@@ -3,7 +3,7 @@
 REQUIRED INPUTS: the denoised and the noisy test images, the ground truth, the training histories.
 OUTPUTS: results/{run}/table.md (the published columns) and methods.md (every method), each as
 csv and html too; pairs.csv, the methods compared in pairs; scores.csv, a line for each test image;
-figures/. The rule `figures` makes all figures; a run without a target makes those of the examples,
+variances/, how much each method's images vary; figures/. The rule `figures` makes all figures; a run without a target makes those of the examples,
 the training and the costs.
 """
 
@@ -19,6 +19,7 @@ rule score_images:
         ),
     output:
         scores=SCORES,
+        variance=VARIANCES,
     log:
         "results/{run}/logs/score_images/{noise}{draw}/{method}{training}.log",
     benchmark:
@@ -40,7 +41,8 @@ rule make_table:
     input:
         published=PUBLISHED,
         spread=SPREAD,
-        scores=each_score(["noisy", *IN_TABLE]),
+        scores=each_replicate(SCORES, ["noisy", *IN_TABLE]),
+        variances=each_replicate(VARIANCES, ["noisy", *IN_TABLE]),
     output:
         csv="results/{run}/table.csv",
         md="results/{run}/table.md",
@@ -80,7 +82,8 @@ rule make_table:
 rule compare_methods:
     input:
         published=PUBLISHED,
-        scores=each_score(["noisy", *SELECTED]),
+        scores=each_replicate(SCORES, ["noisy", *SELECTED]),
+        variances=each_replicate(VARIANCES, ["noisy", *SELECTED]),
         costs=each("results/{run}/costs/{noise}/{method}.csv", SELECTED),
         tuning=each("results/{run}/tuning/{noise}/{method}.json", TUNED),
     output:

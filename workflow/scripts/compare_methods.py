@@ -1,7 +1,7 @@
 """Compares all methods: how well they denoise, what they cost and use, how they were tuned."""
 
+import math
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
 
 import pandas as pd
 
@@ -14,6 +14,7 @@ from results.fairness import (
     given_notes,
     read_trials,
     require_equal_seconds,
+    tuned_table,
 )
 from results.intervals import (
     ALPHA,
@@ -27,29 +28,34 @@ from results.intervals import (
     half_width,
 )
 from results.pages import html, markdown, write_texts
-from results.reading import Noise, Published, best, by_noise, published_rows
+from results.reading import Noise, Published, best, by_noise, differing, published_rows
 from results.wording import CLEAN, MARK, MISSING, Texts, marked
 
 PLACES = {"ssim": 4, "psnr": 2}  # decimal places that tables show
 
 
 def comparison(
-    scores: pd.DataFrame, costs: pd.DataFrame, noise: Iterable[str], labels: Texts
+    scores: pd.DataFrame,
+    costs: pd.DataFrame,
+    variances: pd.Series,
+    noise: Iterable[str],
+    labels: Texts,
 ) -> pd.DataFrame:
     """Return one line for each noise setting and method that was scored, `noisy` first.
 
-    Takes what `read_scores` and `read_costs` return; see `score_table` for the other arguments.
+    Takes what `read_scores`, `read_costs` and `read_variances` return; see `score_table` for the
+    other arguments.
 
     Returns:
         Columns `noise`, `method`, `label`, mean `ssim`, `ssim_half_width` of its interval, mean
-        `psnr` (dB) and `COSTS`.
+        `psnr` (dB), `COSTS` and `variance_share`.
     """
     means = scores.groupby(["noise", "method"])[["ssim", "psnr"]].mean(skipna=False)
     widths = {key: half_width(grid) for key, grid in grids_of(scores).items()}
     means.insert(1, "ssim_half_width", pd.Series(widths))
     labels = {"noisy": "noisy", **labels}
     order = [(name, method) for name in noise for method in labels if (name, method) in means.index]
-    table = means.join(costs.set_index(["noise", "method"])).loc[order].reset_index()
+    table = means.join([costs.set_index(["noise", "method"]), variances]).loc[order].reset_index()
     table.insert(2, "label", table["method"].map(labels))
     return table
 
@@ -65,7 +71,8 @@ def score_table(
 ) -> pd.DataFrame:
     """Return mean scores as text: a row a method, a column a noise setting, the best in bold.
 
-    Methods with a caveat are marked. What was published for the same noise is in italics.
+    Methods with a caveat are marked, and scores of images that hardly differ; these are never in
+    bold. What was published for the same noise is in italics.
 
     Args:
         table: What `comparison` returns.
@@ -76,11 +83,12 @@ def score_table(
         published: What was published; None if nothing fits.
         score: `ssim` or `psnr`.
     """
-    means, places = by_noise(table, ["noisy", *labels], noise, score), PLACES[score]
-    rows = means.map(lambda mean: decimals(mean, places))
-    compared = [name for name in labels if name not in references]
+    places = PLACES[score]
+    means = by_noise(table, ["noisy", *labels], noise, score).map(lambda m: decimals(m, places))
+    rows = means + signs(table, labels, noise)
+    compared = by_noise(differing(table), [n for n in labels if n not in references], noise, score)
     for name in noise:
-        for method in best(means.loc[compared, name], caveats, places):
+        for method in best(compared[name], caveats, places):
             rows.loc[method, name] = f"**{rows.loc[method, name]}**"
     rows.insert(0, "Method", ["noisy", *marked(labels, caveats).values()])
     found = published_rows(noise, published) if published else {}
@@ -97,8 +105,14 @@ def sure_table(table: pd.DataFrame, noise: Iterable[str], labels: Texts) -> pd.D
     means = by_noise(table, names, noise).map(decimals)
     widths = by_noise(table, names, noise, "ssim_half_width")
     rows = means + widths.map(lambda width: "" if pd.isna(width) else f" ± {width:.4f}")
+    rows += signs(table, labels, noise)
     rows.insert(0, "Method", ["noisy", *labels.values()])
     return rows
+
+
+def signs(table: pd.DataFrame, labels: Texts, noise: Iterable[str]) -> pd.DataFrame:
+    """Return the mark, or nothing, for each score of `noisy` and of the methods; a row a method."""
+    return by_noise(table, ["noisy", *labels], noise, "variance_share").map(wording.sign)
 
 
 def verdict_table(
@@ -117,7 +131,7 @@ def verdict_table(
     judged = from_both_sides(pairs[pairs["verdict"] != ""])
     found = judged.set_index(["noise", "first", "second"])["verdict"].to_dict()
     compared = [name for name in labels if name not in {*caveats, *references}]
-    means = by_noise(table, compared, noise)
+    means = by_noise(differing(table), compared, noise)
     yardsticks = means.dropna(how="all", axis=1).idxmax()
     rows = pd.DataFrame(MISSING, index=list(labels), columns=list(noise))
     for name, yardstick in yardsticks.items():
@@ -142,7 +156,7 @@ def lost_table(
     A row a method, a column a noise setting; see `score_table` for the arguments. Methods with a
     caveat and references are no yardstick.
     """
-    means = by_noise(table, list(labels), noise)
+    means = by_noise(differing(table), list(labels), noise)
     no_yardstick = {*caveats, *references}
     with_clean = [n for n in labels if CLEAN in uses[n] and n not in no_yardstick]
     without = [name for name in labels if CLEAN not in uses[name]]
@@ -150,28 +164,6 @@ def lost_table(
     rows = lost.map(decimals)
     rows.insert(0, "Method", [marked(labels, caveats)[name] for name in rows.index])
     return rows
-
-
-def tuned_table(
-    tuned: Mapping[tuple[str, str], Mapping[str, Any]], noise: Iterable[str], labels: Texts
-) -> pd.DataFrame:
-    """Return what `read_tuned` returns as text: a row a tuned method, a column a noise setting."""
-    tuned_methods = {method for _, method in tuned}
-    return pd.DataFrame(
-        {"Method": label} | {name: settings_text(tuned.get((name, method))) for name in noise}
-        for method, label in labels.items()
-        if method in tuned_methods
-    )
-
-
-def settings_text(settings: Mapping[str, Any] | None) -> str:
-    """Return settings as short text, such as `sigma 1.5, size 3`."""
-    if not settings:
-        return MISSING
-    return ", ".join(
-        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
-        for key, value in settings.items()
-    )
 
 
 def decimals(value: float, places: int = 4) -> str:
@@ -207,6 +199,20 @@ def sure_notes(grids: Grids, labels: Texts, trained: Collection[str]) -> list[st
         "own in each draw. Over what the intervals are:",
         *(f"{', '.join(names.values())}: {over}." for over, names in found.items()),
     ]
+
+
+def psnr_notes(scores: pd.DataFrame, labels: Texts) -> list[str]:
+    """Return what explains the table of PSNR; of an exact copy it is infinite, and so is a mean."""
+    exact = scores["psnr"] == math.inf
+    counts = exact.groupby([scores["noise"], scores["method"]]).agg(["sum", "size"])
+    found = [
+        f"{labels[method]} in {noise} ({row['sum']} of {row['size']})"
+        for (noise, method), row in counts[counts["sum"] > 0].iterrows()
+    ]
+    what = (
+        "inf: some images are exactly the clean ones, of which the PSNR is infinite, and the mean"
+    )
+    return [*PSNR_NOTES, *[f"{what}: {', '.join(found)}."][: len(found)]]
 
 
 def verdict_notes(pairs: pd.DataFrame, margin: float) -> list[str]:
@@ -246,7 +252,8 @@ def main(snakemake: Snakemake) -> None:
     params, inputs, outputs = snakemake.params, snakemake.input, snakemake.output
     noise, uses, caveats, references = params.noise, params.uses, params.caveats, params.references
     scores = reading.read_scores(inputs.scores)
-    table = comparison(scores, reading.read_costs(inputs.costs), noise, params.labels)
+    costs, variances = reading.read_costs(inputs.costs), reading.read_variances(inputs.variances)
+    table = comparison(scores, costs, variances, noise, params.labels)
     bound = [name for name in params.trained if name not in references]
     require_equal_seconds(table, bound, params.allowed)
     labels = {
@@ -256,27 +263,32 @@ def main(snakemake: Snakemake) -> None:
     found = grids_of(scores)
     grids = {key: found[key] for key in zip(table["noise"], table["method"], strict=True)}
     methods = {key: grid for key, grid in grids.items() if key[1] != "noisy"}
-    pairs = compare(methods, params.trained, params.margin)
+    alike = methods.keys() - differing(table).set_index(["noise", "method"]).index
+    pairs = compare(methods, params.trained, params.margin, alike)
     published = reading.read_published(inputs.get("published"), params.image_size)
     tuned = reading.read_tuned(inputs.get("tuning") or [])
     tried = read_trials(inputs.get("tuning") or [])
     phantoms = {*params.trained, *tried["method"]} if params.rendered else set()
     about = wording.about_scores(scores, params.rendered)
+    about += wording.alike_in_words(table, labels)
     about += ssim_notes(noise, labels, caveats, references, published)
     with_mark = marked(labels, caveats)
-    sure = sure_notes(grids, {"noisy": "noisy", **with_mark}, params.trained)
+    all_labels = {"noisy": "noisy", **with_mark}
+    sure, exact = sure_notes(grids, all_labels, params.trained), psnr_notes(scores, all_labels)
     verdicts = verdict_table(pairs, table, noise, labels, caveats, references)
     marks = labels, caveats, references
-    costs = cost_table(table, with_mark, uses, tried, phantoms)
+    lowest = table.groupby("method")["variance_share"].min()
+    with_marks = {n: text + wording.sign(lowest.get(n, math.nan)) for n, text in with_mark.items()}
+    costs = cost_table(table, with_marks, uses, tried, phantoms)
     lost = lost_table(table, noise, labels, uses, caveats, references)
     parts = (
         ("SSIM", score_table(table, noise, *marks, published), about),
-        ("PSNR", score_table(table, noise, *marks, score="psnr"), PSNR_NOTES),
+        ("PSNR", score_table(table, noise, *marks, score="psnr"), exact),
         ("How sure the means are", sure_table(table, noise, with_mark), sure),
         ("Verdicts", *[verdicts][: len(verdicts)], verdict_notes(pairs, params.margin)),
         ("Cost and what each method uses", costs, [*given_notes(with_mark, uses), *COST_NOTES]),
         ("Lost without clean images", lost, LOST_NOTES),
-        ("Tuned settings", tuned_table(tuned, noise, with_mark), TUNED_NOTES),
+        ("Tuned settings", tuned_table(tuned, noise, with_marks), TUNED_NOTES),
     )
     title = f"All methods: {wording.images_of(params.dataset, params.rendered)}"
     page = markdown(title, *(piece for part in parts if len(part[1]) for piece in part))

@@ -11,9 +11,26 @@ import yaml
 from engine.job import Snakemake, run
 from results.intervals import LEVEL
 from results.pages import html, markdown, write_texts
-from results.reading import Noise, Published, published_rows, read_published, read_scores
+from results.reading import (
+    Noise,
+    Published,
+    published_rows,
+    read_published,
+    read_scores,
+    read_variances,
+)
 from results.spread import WIDEST, prediction, spread_in, verdict
-from results.wording import MISSING, Texts, about_scores, images_of, noise_in_words
+from results.wording import (
+    ALIKE,
+    LEAST_VARIANCE,
+    MISSING,
+    Texts,
+    about_scores,
+    alike_in_words,
+    counted,
+    images_of,
+    noise_in_words,
+)
 
 Budget = Mapping[str, int]  # of a training: `steps`, and `batch` images in each
 Budgets = Mapping[str, Mapping[str, Budget]]  # by method and noise setting
@@ -77,6 +94,20 @@ def with_published(
     return table
 
 
+def with_marks(table: pd.DataFrame, variances: pd.Series) -> pd.DataFrame:
+    """Mark scores of images that hardly differ, in `mark_METHOD`; they have no verdict.
+
+    Takes what `mean_table` or `with_published` returns, and `read_variances`.
+    """
+    table = table.copy()
+    for noise, method in variances.index[variances < LEAST_VARIANCE]:
+        row = table["noise"] == noise
+        judged = table.columns.intersection([f"half_width_{method}", f"verdict_{method}"])
+        table.loc[row, judged] = math.nan
+        table.loc[row, f"mark_{method}"] = ALIKE
+    return table
+
+
 def passes(budget: Budget) -> int:
     """Return how many images pass through the network in a training."""
     return budget["steps"] * budget["batch"]
@@ -121,6 +152,8 @@ def cell(row: Mapping[str, Any], method: str) -> str:
     if pd.isna(row.get(method)):
         return MISSING
     text = f"{row[method]:.4f}"
+    if pd.notna(sign := row.get(f"mark_{method}")):
+        text += f" {sign}"
     if pd.notna(row.get(f"published_{method}")):
         mark = MARKS.get(row.get(f"verdict_{method}"), "")
         difference = row[f"difference_{method}"]
@@ -141,26 +174,29 @@ def notes(
         for method, label in {"noisy": "noisy", **labels}.items():
             if f"published_{method}" in table:
                 judged = table.get(f"verdict_{method}", pd.Series(dtype=object)).dropna()
-                lines.append(f"SSIM {label}: {counted(judged)}.")
+                lines.append(
+                    f"SSIM {label}: {verdicts_in_words(judged, f'mark_{method}' in table)}."
+                )
     for method, rows in budgets.items():
         for text in dict.fromkeys(budget_text(budget, published) for budget in rows.values()):
             lines.append(f"Training of the {labels[method]}: {text}.")
     return lines
 
 
-def counted(judged: pd.Series) -> str:
-    """Say how many of the rows that can be judged have which verdict."""
+def verdicts_in_words(judged: pd.Series, is_marked: bool) -> str:
+    """Say how many of the rows that can be judged have which verdict; none if all are marked."""
     if judged.empty:
-        return "not judged, since training had another budget than the published one"
+        other = "training had another budget than the published one"
+        return f"not judged, since {f'its scores have the mark {ALIKE}' if is_marked else other}"
     counts = judged.value_counts()
     found = [
         f"{mark.strip()} {name} in {counts[name]}" for name, mark in MARKS.items() if name in counts
     ]
-    return f"{', '.join(found)} of {len(judged)} rows"
+    return f"{', '.join(found)} of {counted(len(judged), 'row')}"
 
 
 def budget_text(budget: Budget, published: Published | None) -> str:
-    text = f"{budget['steps']} steps of {budget['batch']} images"
+    text = f"{counted(budget['steps'], 'step')} of {counted(budget['batch'], 'image')}"
     if published:
         share = passes(budget) / passes(published["training"])
         text += f", {share:.1%} of the published budget" if share != 1 else ", as published"
@@ -178,25 +214,23 @@ def runs_of(scores: pd.DataFrame, trained: Collection[str]) -> dict[str, int]:
 def main(snakemake: Snakemake) -> None:
     params, inputs, outputs = snakemake.params, snakemake.input, snakemake.output
     scores = read_scores(inputs.scores)
-    table = mean_table(scores, params.noise)
-    published, judged = read_published(inputs.get("published"), params.image_size), []
+    table, variances = mean_table(scores, params.noise), read_variances(inputs.variances)
+    published = read_published(inputs.get("published"), params.image_size)
+    file = inputs.get("spread")
+    spread = yaml.safe_load(Path(file).read_text(encoding="utf-8")) if file else {}
     if published:
-        file = inputs.get("spread")
-        spread = yaml.safe_load(Path(file).read_text(encoding="utf-8")) if file else {}
         runs = runs_of(scores, params.budgets)
         table = with_published(table, params.noise, published, params.budgets, spread, runs)
-        if len(verdicts := verdict_table(table, params.noise, params.labels, published)):
-            made_of = spread.get("made_of", "none so far")
-            judged = [
-                "Each published value",
-                verdicts,
-                [f"{VERDICT_NOTES[0]} ({made_of}).", *VERDICT_NOTES[1:]],
-            ]
+    table, judged = with_marks(table, variances), []
+    if published and len(v := verdict_table(table, params.noise, params.labels, published)):
+        first = f"{VERDICT_NOTES[0]} ({spread.get('made_of', 'none so far')})."
+        judged = ["Each published value", v, [first, *VERDICT_NOTES[1:]]]
 
     page = markdown(
         f"Denoising radiographs: {images_of(params.dataset, params.rendered)}",
         published_form(table, params.noise, params.labels),
         about_scores(scores, params.rendered)
+        + alike_in_words(variances.reset_index(), params.labels)
         + notes(table, params.labels, params.budgets, published),
         *judged,
     )

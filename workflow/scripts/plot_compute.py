@@ -20,6 +20,7 @@ from results.wording import (
     CLEAN,
     MARK,
     PHANTOM_WARNING,
+    alike,
     capitalised,
     caveats_in_words,
     images_of,
@@ -178,12 +179,13 @@ def offsets(width: float, height: float) -> list[tuple[float, float]]:
 def main(snakemake: Snakemake) -> None:
     params, table = snakemake.params, read_methods(snakemake.input.methods)
     scores = read_scores([snakemake.input.scores])
-    methods, averaged = summary(table, scores, params.uses, params.caveats)
+    caveats = params.caveats | alike(table)
+    methods, averaged = summary(table, scores, params.uses, caveats)
     images = images_of(params.dataset, params.rendered)
     notes = [f"{capitalised(images)}. {averaged}"]
     if params.rendered:
         notes.append(PHANTOM_WARNING)
-    notes += caveats_in_words(methods["label"], params.caveats)
+    notes += caveats_in_words(methods["label"], caveats)
     save(compute_figure(methods, " ".join(notes)), snakemake.output)
 
 

@@ -27,6 +27,7 @@ def resize_images(
     white: float | None = None,
     dataset: str = "NAME",
     window: bool = False,
+    fit: str = "squash",
 ) -> None:
     """Write the images of a folder, 2 before 10, as one array, and their names as a table.
 
@@ -42,6 +43,7 @@ def resize_images(
         white: The level of white; by default as the files say, see `images.depths`.
         dataset: Name of the data set, for messages.
         window: Take the levels through the windows of DICOMs, see `images.dicom`.
+        fit: How an image that is no square becomes one, see `images.resizing.fitted`.
 
     Raises:
         InputError: Images cannot be used. All of them are named, and nothing is written.
@@ -51,9 +53,8 @@ def resize_images(
         raise InputError(f"{folder} holds no images: delete it, and they are fetched again")
     shape = (len(paths), size, size)
     depths: dict[str, Depth] = {}
-    read = _read_all(
-        paths, threads, depths, dataset, partial(read_film, size=size, white=white, window=window)
-    )
+    read_one = partial(read_film, size=size, white=white, window=window, fit=fit)
+    read = _read_all(paths, threads, depths, dataset, read_one)
     write_images(images, shape, np.float64, read)
     spacings = [depths[path.name].spacings for path in paths]
     known = dict.fromkeys(chain(*spacings))
@@ -124,6 +125,7 @@ def main(snakemake: Snakemake) -> None:
         None if params.white == "auto" else float(params.white),
         snakemake.wildcards.dataset,
         params.window,
+        params.fit,
     )
 
 

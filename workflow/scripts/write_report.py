@@ -72,6 +72,7 @@ def images_table(
     names: Sequence[str],
     clean: str,
     files: Mapping[tuple[str, str], str],
+    signs: Mapping[tuple[str, str], str],
 ) -> Table:
     """Return the table of the test images: clean, noisy, best, published.
 
@@ -83,6 +84,7 @@ def images_table(
         names: The ids of all test images, in order.
         clean: File of the ground truth.
         files: Those of the noisy and the denoised images, by noise setting and method.
+        signs: What follows a score, by noise setting and method.
     """
     indices = shown_images(len(names), len(best))
     keys = ["noise", "method", "image"]
@@ -99,7 +101,8 @@ def images_table(
             for role in methods:
                 if role in kept:
                     about = f"image {image}, {labels.get(kept[role], role)}, {noise}"
-                    score = number(similarity.get((noise, kept[role], image), math.nan))
+                    score = similarity.get((noise, kept[role], image), math.nan)
+                    score = number(score, more=signs[noise, kept[role]])
                     small = shown[kept[role]][place]
                     cells.append(score._replace(picture=small, about=about))
                 else:
@@ -192,7 +195,9 @@ def main(snakemake: Snakemake) -> None:
     best = {name: winners(table, fair).get(name, []) for name in noise}
 
     distributions = [setting["distribution"] for setting in noise.values()]
-    shown = images_table(scores, best, labels, names, inputs.clean, files)
+    signs = table.set_index(["noise", "method"])["variance_share"].map(wording.sign).to_dict()
+    shown = images_table(scores, best, labels, names, inputs.clean, files, signs)
+    alike = wording.alike_in_words(table, labels)
     taken = sum(len(c.picture) for row in shown.rows for c in row if isinstance(c, Cell))
     room = LIMIT - BESIDES - taken
 
@@ -211,6 +216,7 @@ def main(snakemake: Snakemake) -> None:
         answer=answer(table, fair, images, len(names), pairs),
         answer_table=tables.answer_table(table, noise, fair),
         caveats_in_words=wording.caveats_in_words(labels, params.caveats),
+        alike_in_words=alike,
         warning=wording.PHANTOM_WARNING,
         methods_table=tables.methods_table(table, with_mark, tuned),
         pairs_table=tables.pairs_table(pairs, with_mark),
@@ -237,7 +243,7 @@ def main(snakemake: Snakemake) -> None:
     if (size := len(page.encode())) >= LIMIT:
         raise InputError(f"the page would have {size:,} bytes: select fewer noise settings")
     warning = f" {wording.PHANTOM_WARNING}" if rendered else ""
-    caption = f"Mean SSIM; test images: {len(names)}, {images}.{warning}"
+    caption = " ".join([f"Mean SSIM; test images: {len(names)}, {images}.{warning}", *alike])
     published = {name: labels[name] for name in params.table if name in labels}
     forms = {
         outputs.table: tables.published_latex(pd.read_csv(inputs.table), noise, published),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from results.intervals import from_both_sides
-from results.reading import best, by_noise
+from results.reading import best, by_noise, differing
 from results.wording import Texts, capitalised
 
 NETWORK = "autoencoder"  # the published network, as it is trained here
@@ -17,11 +17,13 @@ REFERENCES = {NETWORK: "the published network", "median": "the published filter"
 def winners(table: pd.DataFrame, labels: Texts) -> dict[str, list[str]]:
     """Return by noise setting the methods with the highest mean SSIM; of equals all, in order.
 
+    Those whose images hardly differ from each other don't count.
+
     Args:
         table: What `reading.read_methods` returns of `methods.csv`.
         labels: What each method that counts is called, in order.
     """
-    means = by_noise(table, labels, table["noise"].unique())
+    means = by_noise(differing(table), labels, table["noise"].unique())
     best_of = {noise: best(means[noise], ()) for noise in means}
     return {noise: [name for name in labels if name in found] for noise, found in best_of.items()}
 
@@ -36,6 +38,7 @@ def answer(table: pd.DataFrame, labels: Texts, images: str, count: int, pairs: p
         count: How many test images there are.
         pairs: The verdicts, `pairs.csv`.
     """
+    table = differing(table)
     scored = table[table["method"].isin(labels) & table["ssim"].notna()]
     methods, varies = list(scored["method"].unique()), scored["ssim_half_width"].notna().any()
     if not methods:

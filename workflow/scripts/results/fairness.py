@@ -91,6 +91,28 @@ def cost_table(
     return pd.DataFrame(rows)
 
 
+def tuned_table(
+    tuned: Mapping[tuple[str, str], Mapping[str, Any]], noise: Iterable[str], labels: Texts
+) -> pd.DataFrame:
+    """Return what `read_tuned` returns as text: a row a tuned method, a column a noise setting."""
+    tuned_methods = {method for _, method in tuned}
+    return pd.DataFrame(
+        {"Method": label} | {name: settings_text(tuned.get((name, method))) for name in noise}
+        for method, label in labels.items()
+        if method in tuned_methods
+    )
+
+
+def settings_text(settings: Mapping[str, Any] | None) -> str:
+    """Return settings as short text, such as `sigma 1.5, size 3`."""
+    if not settings:
+        return MISSING
+    return ", ".join(
+        f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
+        for key, value in settings.items()
+    )
+
+
 def given_notes(labels: Texts, uses: Uses) -> list[str]:
     """Return in words what some methods of a table were given and others were not."""
     differ = []

@@ -19,6 +19,7 @@ ENOUGH = 6  # trainings, for an interval over them
 SAME = 1e-9  # smaller differences of scores are rounding
 IMAGES = "images and draws"
 TRAININGS = "images, trainings and draws"
+ALIKE = "not judged, since the images of one method hardly differ from each other"
 FEW = f"images and draws alone, since a trained method has fewer than {ENOUGH} trainings"
 PAIRS = ["noise", "first", "second", "difference", "low", "high", "p", "verdict", "over"]
 
@@ -109,13 +110,19 @@ def half_width(grid: Sequence[Any] | np.ndarray) -> float:
     return quantile(freedom) * error
 
 
-def compare(grids: Grids, trained: Collection[str], margin: float) -> pd.DataFrame:
+def compare(
+    grids: Grids,
+    trained: Collection[str],
+    margin: float,
+    alike: Collection[tuple[str, str]] = (),
+) -> pd.DataFrame:
     """Compare all methods of each noise setting in pairs; give verdicts.
 
     Args:
         grids: In the order in which the pairs are to be.
         trained: Methods that are trained, and have no verdict with fewer than `ENOUGH` trainings.
         margin: Methods whose means differ by less, in SSIM, are equivalent.
+        alike: Noise settings and methods that have no verdict: see `wording.ALIKE`.
 
     Returns:
         Columns `PAIRS`: the difference first minus second, the ends of its interval, `p` after
@@ -126,6 +133,7 @@ def compare(grids: Grids, trained: Collection[str], margin: float) -> pd.DataFra
         if noise == other:
             two = [grids[noise, first], grids[noise, second]]
             over = basis(two, [first in trained, second in trained])
+            over = ALIKE if {(noise, first), (noise, second)} & {*alike} else over
             names = {"noise": noise, "first": first, "second": second, "over": over}
             numbers = {} if obstacle(*two) else difference(*two, margin)
             verdict = {"p": math.nan, "verdict": ""} if over not in (IMAGES, TRAININGS) else {}

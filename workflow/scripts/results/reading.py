@@ -9,11 +9,13 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from results.wording import LEAST_VARIANCE
+
 Noise = Mapping[str, Any]  # a noise setting, as in the configuration
 Published = Mapping[str, Any]  # as in `resources/published.yaml`
 REPLICATE = ["training", "draw"]
 COSTS = ["parameters", "training_images", "training_seconds", "milliseconds"]
-NUMBERS = ["ssim", "ssim_half_width", "psnr", *COSTS]  # of `methods.csv`
+NUMBERS = ["ssim", "ssim_half_width", "psnr", *COSTS, "variance_share"]  # of `methods.csv`
 
 
 def read_scores(paths: Iterable[str]) -> pd.DataFrame:
@@ -34,6 +36,21 @@ def read_costs(paths: Iterable[str]) -> pd.DataFrame:
     """Return the lines of all cost files: `noise`, `method` and `COSTS`; empty is NaN."""
     frames = [read_methods(path) for path in paths]
     return pd.concat(frames or [pd.DataFrame(columns=["noise", "method", *COSTS])])
+
+
+def read_variances(paths: Iterable[str]) -> pd.Series:
+    """Return `variance_share`, the lowest of all replicates, by noise setting and method.
+
+    It is the variance between a method's images as a share of that between the clean ones; NaN
+    where these do not vary.
+    """
+    lines = pd.concat(map(read_methods, paths))
+    return lines.groupby(["noise", "method"])["variance_share"].min()
+
+
+def differing(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the lines of a table but those of methods whose images hardly differ."""
+    return table[~(table["variance_share"] < LEAST_VARIANCE)]
 
 
 def read_methods(path: str | Path) -> pd.DataFrame:

@@ -12,9 +12,10 @@ import pandas as pd
 from results.answer import REFERENCES, winners
 from results.jobs import Records, checksums, packages, times
 from results.reading import Noise, by_noise
-from results.wording import MISSING, Texts, heading_of
+from results.wording import MISSING, Texts, heading_of, sign
 
 SPECIAL = re.compile(r"([#$%&_{}])")  # in LaTeX
+OF_MEAN = ("ssim", "ssim_half_width", "variance_share")  # in the order of `with_width`
 UNRECORDED = ("numpy", "pandas", "matplotlib", "snakemake")  # packages that no record names
 
 
@@ -41,9 +42,10 @@ def number(value: float, digits: int = 4, more: str = "") -> Cell:
     return Cell(f"{value:,.{digits}f}{more}", value) if math.isfinite(value) else Cell(MISSING, "")
 
 
-def with_width(mean: float, half_width: float) -> Cell:
-    """Return a mean as a cell, with half its interval if there is one."""
-    return number(mean, more=f" ± {half_width:.4f}" if math.isfinite(half_width) else "")
+def with_width(mean: float, half_width: float, variance_share: float) -> Cell:
+    """Return a mean as a cell, with half its interval if there is one, and its mark."""
+    width = f" ± {half_width:.4f}" if math.isfinite(half_width) else ""
+    return number(mean, more=width + sign(variance_share))
 
 
 def answer_table(table: pd.DataFrame, noise: Mapping[str, Noise], labels: Texts) -> Table:
@@ -56,13 +58,12 @@ def answer_table(table: pd.DataFrame, noise: Mapping[str, Noise], labels: Texts)
     """
     others = [name for name in (*REFERENCES, "noisy") if name in (*labels, "noisy")]
     best = winners(table, labels)
-    means = by_noise(table, ["noisy", *labels], noise)
-    widths = by_noise(table, ["noisy", *labels], noise, "ssim_half_width")
+    parts = [by_noise(table, ["noisy", *labels], noise, value) for value in OF_MEAN]
     rows = []
     for name, setting in noise.items():
         found = best.get(name, [])
         cells = [
-            with_width(means.loc[method, name], widths.loc[method, name]) if method else MISSING
+            with_width(*(part.loc[method, name] for part in parts)) if method else MISSING
             for method in (next(iter(found), ""), *others)
         ]
         names = ", ".join(labels[method] for method in found) or MISSING
@@ -80,7 +81,7 @@ def methods_table(
     for line in table.itertuples():
         settings = tuned.get((line.noise, line.method), {})
         row = [
-            *(line.noise, labels.get(line.method, line.label)),
+            *(line.noise, labels.get(line.method, line.label) + sign(line.variance_share)),
             *(number(line.ssim), number(line.ssim_half_width), number(line.psnr, 2)),
             *(number(line.parameters, 0), number(line.training_images, 0)),
             *(number(line.training_seconds, 1), number(line.milliseconds, 1)),
@@ -160,19 +161,22 @@ def published_latex(table: pd.DataFrame, noise: Mapping[str, Noise], labels: Tex
         for column, head in ((method, label), (f"published_{method}", f"{label}, published")):
             if column in table:
                 columns[head] = [number(value).text for value in table[column]]
+        if f"mark_{method}" in table:
+            marks = table[f"mark_{method}"].map(" {}".format, na_action="ignore").fillna("")
+            columns[label] = columns[label] + marks
     return pd.DataFrame(columns)
 
 
 def methods_latex(table: pd.DataFrame, labels: Texts) -> pd.DataFrame:
     """Return the means of all methods as text, with half their intervals."""
     noise, names = table["noise"].unique(), {"noisy": "noisy", **labels}
-    means, widths = (by_noise(table, names, noise, key) for key in ("ssim", "ssim_half_width"))
+    parts = [by_noise(table, names, noise, value) for value in OF_MEAN]
     rows = [
         [
             label,
             *(
-                with_width(*pair).text
-                for pair in zip(means.loc[name], widths.loc[name], strict=True)
+                with_width(*cell).text
+                for cell in zip(*(part.loc[name] for part in parts), strict=True)
             ),
         ]
         for name, label in names.items()

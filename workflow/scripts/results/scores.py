@@ -39,6 +39,20 @@ def scores(clean: Images, images: Images) -> dict[str, np.ndarray]:
     return {"ssim": np.array(ssim), "psnr": np.array(psnr)}
 
 
+def variance_between(images: Images) -> float:
+    """Return the variance of a pixel from image to image, the mean over all pixels.
+
+    It is exactly 0 if all images are the same. One image after the other is read.
+    """
+    first = next(iter(images))
+    total, squares = np.zeros(first.shape), 0.0
+    for image in images:
+        difference = image - first
+        total += difference
+        squares += np.mean(difference**2)
+    return float(squares / len(images) - np.mean((total / len(images)) ** 2))
+
+
 def signal_to_noise(truth: np.ndarray, image: np.ndarray) -> float:
     """Return what `skimage.metrics.peak_signal_noise_ratio` does with a data range of 1, in dB.
 
