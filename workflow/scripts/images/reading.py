@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import tifffile
@@ -23,6 +23,22 @@ ORIENTATION, MOST_LEVEL = 274, 281  # tags of TIFF: Orientation, MaxSampleValue
 
 # Pillow's own limit warns from 89 and stops at 179 megapixels; `_check_size` is exact instead.
 Image.MAX_IMAGE_PIXELS = None
+
+
+def holds_image(name: str, start: bytes) -> bool:
+    """Whether a file is an image, by its name and its start.
+
+    Args:
+        name: Its name, or its path in an archive.
+        start: Its first 132 bytes.
+    """
+    return PurePosixPath(name).suffix.lower() in SUFFIXES
+
+
+def image_id(name: str) -> str:
+    """Return the name of an image without its suffix, if it has one of an image."""
+    path = PurePosixPath(name)
+    return path.stem if path.suffix.lower() in SUFFIXES else path.name
 
 
 def read_grey(path: str | Path, smallest: int = 1) -> np.ndarray:
