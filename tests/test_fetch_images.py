@@ -218,7 +218,7 @@ def rared(members: dict[str, bytes], method: int = 0, flags: int = 0, extra: byt
     for name, content in members.items():
         crc = zlib.crc32(content).to_bytes(4, "little")
         body = vint(4) + vint(len(content)) + vint(0) + crc + vint(method << 7)
-        body += vint(1) + vint(len(name)) + name.encode()
+        body += vint(1) + vint(len(name.encode())) + name.encode()
         blocks.append(rar_block(2, body, b"packed" if method else content, extra))
     return b"Rar!\x1a\x07\x01\x00" + b"".join(blocks) + rar_block(5, vint(0))
 

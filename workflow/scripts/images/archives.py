@@ -64,13 +64,13 @@ class Room:
         with place.open("wb") as file:
             while block := content.read(MEGABYTE):
                 self.left -= len(block)
-                if file.tell() + len(block) > most:
-                    raise InputError(f"{name} unpacks to more than {most // MEGABYTE} MB: no film")
                 if self.left < 0:
                     raise InputError(
                         f"unpacks to more than {MOST_GROWTH} times its size, as archives do that "
                         "are made to fill a disk: if it is sound, unpack it by hand"
                     )
+                if file.tell() + len(block) > most:
+                    raise InputError(f"{name} unpacks to more than {most // MEGABYTE} MB: no film")
                 file.write(block)
 
 
