@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from conftest import Project, own_images
 from engine.messages import InputError
 from fetch_images import fetch_images
 from files.tables import read_table
@@ -378,3 +379,73 @@ def test_each_source_that_is_joined_has_to_work(source):
     assert "join: [FOLDER_OR_ARCHIVE_OR_URL]" in message
     (source.root / "empty").mkdir()
     assert "holds no images" in source.refused(source.root / "empty", source.films, join=True)
+
+
+# ------------------------------------------------------------------------------- whole workflow
+
+
+def test_ids_with_folders_go_through_the_whole_workflow(project: Project, source: Source):
+    """Also the same numbers in several folders, and a name of two forms."""
+    names = [f"p{patient}/{number:03d}" for patient in (1, 2, 10) for number in (1, 2)]
+    names += ["tür\n<b>&/é, 1"]
+    filled(source, names)
+    dataset = f"datasets={{mine: {{sources: [{source.films}], train: 3}}}}"
+    arguments = ["all", "figures", "page", *ONE, dataset]
+    project.succeed(*arguments)
+    results, data = project.folder / "results/mine", project.folder / "resources/datasets/mine"
+    split = read_table(data / "16px/split.csv")
+    assert [line["id"] for line in split] == names
+    scores = read_table(results / "scores.csv")
+    assert [line["image"] for line in scores] == 2 * names[3:]
+    assert len({line["ssim"] for line in scores}) == 8  # also those of equal names differ
+    page = (results / "report.html").read_text()
+    shown = [name.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for name in names]
+    assert [name in page for name in shown] == 3 * [False] + 4 * [True]
+    assert project.script("verify.py").returncode == 0
+    assert project.planned(*arguments) == set()
+
+
+def filled(source: Source, names: list[str]) -> None:
+    """Fill the folder with images of noise."""
+    for name, path in zip(
+        names, own_images(source.root / "data", len(names)).iterdir(), strict=True
+    ):
+        place = source.films / f"{name}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(place)
+
+
+def test_a_source_that_changed_is_named_at_the_next_size(project: Project, source: Source):
+    filled(source, ["p1/1", "p1/2", "p2/1", "p3/1"])
+    data = project.folder / "resources/datasets/mine"
+    arguments = [*ONE, f"datasets={{mine: {{sources: [{source.films}], train: 1}}}}"]
+    first, second = (str(data.relative_to(project.folder) / f"{n}px/images.npy") for n in (16, 32))
+    project.succeed(first, *arguments)
+    changed, gone = source.films / "p1/2.png", source.films / "p3/1.png"
+    changed.write_bytes((source.films / "p1/1.png").read_bytes())
+    gone.unlink()
+    done = project.snakemake(second, *arguments)
+    assert done.returncode != 0
+    assert f"{changed} changed, {gone} is gone: put back what was fetched, or add" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert not (data / "32px").exists()
+    project.succeed(second, *arguments, "--forcerun", "fetch_images")
+    ids = [line["id"] for line in read_table(data / "32px/ids.csv")]
+    assert ids == ["p1/1", "p1/2", "p2/1"]
+    assert project.planned(first, *arguments) == {("resize_images",)}  # so that both sizes agree
+
+
+def test_another_join_is_another_data_set(project: Project, source: Source):
+    filled(source, ["a/1", "a/2", "b/1", "c/1"])
+    target = "resources/datasets/mine/images.csv"
+
+    def arguments(key: str, *folders: str) -> list[str]:
+        listed = ", ".join(str(source.films / folder) for folder in folders)
+        return [target, *ONE, f"datasets={{mine: {{{key}: [{listed}], train: 1}}}}"]
+
+    project.succeed(*arguments("join", "a", "b"))
+    files = [line["file"] for line in read_table(project.folder / target)]
+    assert files == ["a/1.png", "a/2.png", "b/1.png"]
+    assert project.planned(*arguments("join", "a", "b")) == set()
+    for other in (("join", "a", "c"), ("sources", "a", "b")):
+        assert project.planned(*arguments(*other)) == {("fetch_images",)}
