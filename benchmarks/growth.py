@@ -14,6 +14,8 @@ from step import SCRIPTS, run_step
 
 sys.path.insert(0, str(SCRIPTS))
 
+from files.atomic import file_digest
+from files.tables import write_table
 from render_phantom import render
 
 Result = dict[str, Any]
@@ -60,11 +62,14 @@ def steps(
     source.mkdir()
     for number, path in zip(range(count), itertools.cycle(originals.iterdir()), strict=False):
         (source / f"{number:06d}.png").symlink_to(path)
+    checksums = folder / "images.csv"
+    files = sorted(source.iterdir())
+    write_table(checksums, ({"file": f.name, "sha256": file_digest(f)} for f in files))
     names = ("images", "train", "test", "noisy")
     images, train, test, noisy = (folder / f"{name}.npy" for name in names)
     ids, split, scores = (folder / f"{name}.csv" for name in ("ids", "split", "scores"))
     job: dict[str, Any] = {
-        "input": {"images": str(source)},
+        "input": {"images": str(source), "checksums": str(checksums)},
         "output": {"images": str(images), "ids": str(ids)},
         "params": {"size": size, "white": "auto", "fit": "squash"},
         "wildcards": {"dataset": "rendered"},

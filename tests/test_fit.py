@@ -66,6 +66,8 @@ def test_each_shape_is_scikit_images(shape, fit):
     np.testing.assert_allclose(found, in_shape(image, 32, fit), rtol=0, atol=1e-12)
     height, width = shape
     assert (found == 0).any() == (fit == "pad" and height != width)
+    levels = fitted(image - 5, 32, fit, black=-5)  # of a film that is black at another level
+    np.testing.assert_allclose(levels + 5, found, rtol=0, atol=1e-12)
     # The transposed film is the transposed square.
     np.testing.assert_allclose(fitted(image.T, 32, fit), found.T, rtol=0, atol=1e-12)
 

@@ -257,9 +257,10 @@ def packages(script, *parts):
 
 def public(entry):
     """Return a data set's entry without the names of folders, which a page to mail keeps private."""
-    sources = entry.get("sources", [])
-    shown = [s if "://" in s else "a folder or an archive" for s in sources]
-    return entry | ({"sources": shown} if sources else {})
+    return entry | {
+        key: [s if "://" in s else "a folder or an archive" for s in entry[key]]
+        for key in entry.keys() & {"sources", "join"}
+    }
 
 
 def in_prose(method):

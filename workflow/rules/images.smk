@@ -1,6 +1,6 @@
 """Get the images of a data set, as arrays of one size, and split them.
 
-REQUIRED INPUTS: none; a data set is rendered, or read from its `sources`.
+REQUIRED INPUTS: none; a data set is rendered, or read from its `sources` or `join`.
 OUTPUTS: resources/datasets/{dataset}/{size}px/{train,test}.npy, shape (N, size, size), float64 in
 [0, 1], and split.csv, which says which image is in which part. They depend on the data set alone,
 so all runs share them.
@@ -28,6 +28,7 @@ rule fetch_images:
         sources=lambda wildcards, input: (
             None if input.manifest else dataset_setting("sources")(wildcards)
         ),
+        join=dataset_setting("join"),
         code=source_digests("fetch_images.py"),
     script:
         "../scripts/fetch_images.py"

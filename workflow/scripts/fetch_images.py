@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from engine.job import Snakemake, run
-from engine.messages import InputError, Progress, log, some
+from engine.messages import InputError, Progress, log, number_of, some
 from files.atomic import file_digest, write_text
 from files.tables import read_table, write_table
-from images.archives import FAULTS, members
+from images.archives import FAULTS, Member, members
 from images.downloads import download
 from images.films import fingerprint, same_film
-from images.reading import read_grey
+from images.naming import check_names, folders_of, ids_of
+from images.reading import image_id, read_grey
 
 # What reading a source can raise when the source, and not this program, is at fault; all of
 # requests' exceptions are OSErrors.
@@ -37,7 +38,7 @@ Ways to get the images:
        snakemake --config 'datasets={{{dataset}: {{sources: [FOLDER_OR_ARCHIVE]}}}}'"""
 WAYS_TO_OWN = """\
 Name a folder of images, an archive of them, or its URL:
-  snakemake --config 'datasets={{{dataset}: {{sources: [FOLDER_OR_ARCHIVE_OR_URL]}}}}'"""
+  snakemake --config 'datasets={{{dataset}: {{{key}: [FOLDER_OR_ARCHIVE_OR_URL]}}}}'"""
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def fetch_images(
     dataset: str = "isbi2015",
     attempts: int = 5,
     backoff: float = 1,
+    join: bool = False,
 ) -> None:
     """Make the folder `target`, complete and verified, from the first source that can give it.
 
@@ -64,41 +66,56 @@ def fetch_images(
 
     Args:
         sources: URLs of archives, and paths of archives or folders.
-        target: Folder to make. It then has one entry an image, `<id>.<suffix>`.
+        target: Folder to make. It then has one file an image, `<id>.<suffix>`; ids with slashes
+            are in subfolders.
         checksums: `.csv` file to write: the columns `file` and `sha256`, a line for each of these.
         passed_over: `.txt` file to write: what else the source holds, in a sentence, if anything.
         films: The images wanted, by id; None takes all that can be read.
         dataset: Name of the data set, for messages.
         attempts: How many failures in a row end a download.
         backoff: Seconds before the second attempt; the wait doubles each time.
+        join: Take the images of all sources, each of which has to work. Ids then begin with a name
+            of the source, see `images.naming.folders_of`. Only without `films`.
 
     Raises:
-        InputError: No source has usable images. The message has each one's fault, and what to do.
+        InputError: No source has usable images, or of sources to be joined one has none. The
+            message has each one's fault, and what to do.
     """
     downloads = target.with_name(f"{target.name}.download")
-    faults = []
     sources = list(map(str, sources))
-    for source in sources:
+
+    def take(source: str, images: Path, scratch: Path, others: list[str]) -> None:
         try:
-            with _complete_folder(target) as (images, scratch):
-                path = _local(source, downloads, attempts, backoff)
-                try:
-                    others: list[str] = []
-                    origins = _collect(path, images, scratch, films, others)
-                    _verify(origins, films)
-                except SOURCE_FAULTS:
-                    if downloads in path.parents:
-                        path.unlink(missing_ok=True)  # complete but of no use
-                    raise
+            path = _local(source, downloads, attempts, backoff)
+            try:
+                origins = _collect(path, images, scratch, films, others)
+                _verify(origins, films)
+            except SOURCE_FAULTS:
+                if downloads in path.parents:
+                    path.unlink(missing_ok=True)  # complete but of no use
+                raise
         except SOURCE_FAULTS as error:
             fault = str(error) or type(error).__name__
             log.warning("source %s: %s", source, fault)
-            faults.append(f"  - {source}\n      " + fault.replace("\n", "\n      "))
+            indented = fault.replace("\n", "\n      ")
+            raise InputError(f"  - {source}\n      {indented}") from error
+        log.info("%s: %s from %s", dataset, number_of(len(origins), "image"), source)
+
+    faults = []
+    joined = dict(zip(sources, folders_of(sources), strict=True)) if join else {}
+    for group in [joined] if join else [{source: ""} for source in sources]:
+        others: list[str] = []
+        try:
+            with _complete_folder(target) as (images, scratch):
+                for source, folder in group.items():
+                    take(source, images / folder, scratch, others)
+        except InputError as error:
+            faults.append(str(error))
             continue
-        files = sorted(target.iterdir())
-        write_table(checksums, ({"file": f.name, "sha256": file_digest(f)} for f in files))
+        files = sorted(path for path in target.rglob("*") if path.is_file())
+        lines = ({"file": str(f.relative_to(target)), "sha256": file_digest(f)} for f in files)
+        write_table(checksums, lines)
         shutil.rmtree(downloads, ignore_errors=True)
-        log.info("%s: %d images from %s", dataset, len(origins), source)
         text = "" if films else in_words(others)
         write_text(passed_over, text)
         if text:
@@ -109,7 +126,9 @@ def fetch_images(
         return
     # A source named on the command line takes the place of the configured ones.
     urls = list(filter(is_url, sources)) or ["a URL that config.yaml has in `sources`"]
-    ways = (WAYS if films else WAYS_TO_OWN).format(dataset=dataset, urls="\n       ".join(urls))
+    ways = (WAYS if films else WAYS_TO_OWN).format(
+        dataset=dataset, urls="\n       ".join(urls), key="join" if join else "sources"
+    )
     tried = "\n".join(["Tried:", *faults]) if faults else "No sources are set."
     raise InputError(f"the images of {dataset} could not be got.\n{tried}\n{ways}")
 
@@ -152,7 +171,7 @@ def _local(source: str, downloads: Path, attempts: int, backoff: float) -> Path:
         return download(source, downloads, attempts, backoff)
     path = Path(source).expanduser().absolute()
     if not path.exists():
-        raise InputError(f"{path} does not exist: check the path in `sources`")
+        raise InputError(f"{path} does not exist: check the path")
     return path
 
 
@@ -165,39 +184,41 @@ def _collect(
 ) -> dict[Path, str]:
     """Place the images of a source in the folder `images`; return each one's path and origin.
 
-    Only the base name of a member is used, so nothing is written elsewhere. Of several members of
-    one name, the one is kept that agrees best with the manifest.
+    Nothing is written elsewhere, whatever their names. With a manifest, an image's id is its base
+    name, and of several images of one id the one is kept that agrees best.
     """
-    chosen: dict[str, Path] = {}
-    origins: dict[Path, str] = {}
-    for member in members(path, scratch, others):
-        name = member.name
-        if films is not None and name.stem not in films:
+    found: dict[str | int, tuple[Member, Path]] = {}
+    for number, member in enumerate(members(path, scratch, others)):
+        name = number if films is None else image_id(member.path.name)
+        if films is not None and name not in films:
             continue
-        if name.stem.encode(errors="ignore").decode() != name.stem:
-            raise InputError(f"{member.origin!a}: the name of this image is not UTF-8; rename it")
-        candidate = scratch / f"candidate{name.suffix.lower()}"
-        candidate.unlink(missing_ok=True)
+        candidate = scratch / f"{number}{member.path.suffix.lower()}"
         member.place(candidate)
-        if other := chosen.get(name.stem):
-            if films is None:
-                raise InputError(f"{member.origin} and {origins[other]} have the same name")
-            film = films[name.stem]
-            if _agreement(candidate, film) <= _agreement(other, film):
+        if name in found:
+            other = found[name][1]
+            better = _agreement(candidate, films[name]) > _agreement(other, films[name])
+            (other if better else candidate).unlink()
+            if not better:
                 continue
-            other.unlink()
-            del origins[other]
-        chosen[name.stem] = candidate.rename(images / f"{name.stem}{name.suffix.lower()}")
-        origins[chosen[name.stem]] = member.origin
+        found[name] = member, candidate
+    if not found:
+        raise InputError("holds no images")
+    paths = [member.path for member, _ in found.values()]
+    ids = ids_of(paths) if films is None else list(found)
+    check_names([member.origin for member, _ in found.values()], ids)
+    origins = {}
+    for name, (member, candidate) in zip(ids, found.values(), strict=True):
+        suffix = member.path.name.removeprefix(image_id(member.path.name)).lower()
+        place = images / f"{name}{suffix}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        origins[candidate.rename(place)] = member.origin
     return origins
 
 
 def _verify(origins: dict[Path, str], films: dict[str, Film] | None) -> None:
     """Raise an InputError that names every image that is missing, unreadable or the wrong one."""
-    if not origins:
-        raise InputError("holds no images")
     known = films or {}
-    names = {path.stem for path in origins}
+    names = {image_id(path.name) for path in origins}
     missing = [name for name in known if name not in names]
     faults = [f"{len(missing)} of {len(known)} are missing: {some(missing)}"] * bool(missing)
     owners = {film.sha256: name for name, film in known.items()}
@@ -208,7 +229,7 @@ def _verify(origins: dict[Path, str], films: dict[str, Film] | None) -> None:
         try:
             if films is None:
                 read_grey(path)
-            elif (digest := file_digest(path)) != films[path.stem].sha256:
+            elif (digest := file_digest(path)) != films[image_id(path.name)].sha256:
                 _check_film(path, owners.get(digest), films)
                 reencoded += 1
         except (InputError, OSError) as error:
@@ -216,17 +237,18 @@ def _verify(origins: dict[Path, str], films: dict[str, Film] | None) -> None:
     if faults:
         raise InputError(some(faults, separator="\n"))
     if reencoded:
-        log.info("%d images are other encodings of the known films", reencoded)
+        what = "is another encoding" if reencoded == 1 else "are other encodings"
+        log.info("%s %s of known films", number_of(reencoded, "image"), what)
 
 
 def _check_film(path: Path, owner: str | None, films: dict[str, Film]) -> None:
     """Raise an InputError unless an image shows its film; `owner` has exactly this file."""
-    found = fingerprint(path)
-    if owner is None and same_film(found, films[path.stem].fingerprint):
+    name, found = image_id(path.name), fingerprint(path)
+    if owner is None and same_film(found, films[name].fingerprint):
         return
     shown = owner or next((n for n, f in films.items() if same_film(found, f.fingerprint)), None)
     what = f"film {shown}" if shown else f"none of the {len(films)} films"
-    raise InputError(f"{path} shows {what} instead of {path.stem}: get this image again")
+    raise InputError(f"{path} shows {what} instead of {name}: get this image again")
 
 
 def _agreement(path: Path, film: Film) -> int:
@@ -244,12 +266,13 @@ def main(snakemake: Snakemake) -> None:
     dataset = snakemake.wildcards.dataset
     # Read from the configuration and not from params, on purpose: where images came from that were
     # verified is no part of what they are, and a new source must not make everything run again.
-    sources = snakemake.config["datasets"][dataset]["sources"]
+    entry = snakemake.config["datasets"][dataset]
+    join = "join" in entry
     manifest = snakemake.input.get("manifest")
     films = read_manifest(manifest) if manifest else None
     output = snakemake.output
     paths = map(Path, (output.images, output.checksums, output.passed_over))
-    fetch_images(sources, *paths, films, dataset)
+    fetch_images(entry["join" if join else "sources"], *paths, films, dataset, join=join)
 
 
 if __name__ == "__main__":

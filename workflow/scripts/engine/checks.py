@@ -224,7 +224,10 @@ def messages(error: ValidationError) -> Iterator[str]:
                 if name not in value:
                     yield f"{'.'.join([*path, name])}: missing"
         case "oneOf":
-            yield f"{key}: either `subjects` (rendered) or `sources` (read) is needed"
+            yield (
+                f"{key}: exactly one of `subjects` (rendered), `sources` (the first that works is "
+                "read) and `join` (all are read, without `manifest`) is needed"
+            )
         case _:
             allowed = _allowed(error)
             wrong = f"{value!r} is not allowed; allowed: {allowed}"

@@ -13,6 +13,11 @@ class InputError(Exception):
     """Something that the user gave cannot be used. The message names it and the remedy."""
 
 
+def number_of(count: int, noun: str) -> str:
+    """Return a number of things in words, as `1 image` and `2 images`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 def some(things: list[str], most: int = 20, separator: str = ", ") -> str:
     """Join the first things, and count the others."""
     more = [f"{len(things) - most} more"] if len(things) > most else []

@@ -1,13 +1,12 @@
-"""Reading the images that a folder or an archive (zip, tar, rar) holds.
+"""Reading the images that a folder or an archive (zip, tar, rar) holds, with its subfolders.
 
 From an archive only the images are unpacked; a folder is read in place, through links.
 """
 
 import os
-import shutil
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from lzma import LZMAError
@@ -18,14 +17,20 @@ from zipfile import BadZipFile, ZipFile, is_zipfile
 import rarfile
 
 from engine.messages import InputError, log
-from images.reading import SUFFIXES
+from images.naming import is_left_behind, path_in
+from images.reading import MOST_PIXELS, holds_image
 
 MEGABYTE = 10**6
-LARGEST_IMAGE = 64 * MEGABYTE  # the largest of the known copies are BMPs of 14 MB
+# The most that an image takes that is read: 8 bytes a pixel are colours of 16 bits with a
+# transparency, or floats of 64. The rest is for its header.
+LARGEST_IMAGE = 8 * MOST_PIXELS + 64 * MEGABYTE
+# Besides one image, an archive may unpack to so many times its size. Films grow twofold to tenfold,
+# and archives that are made to fill a disk a thousandfold or more.
+MOST_GROWTH = 100
+DICOM_START = bytes(128) + b"DICM"  # by which files without a known suffix can be images
 # What reading an archive can raise, besides OSError, when it is damaged or of an unknown kind; a
 # RuntimeError is zipfile's, for an encrypted one or a compression that it does not know.
 FAULTS = EOFError, RuntimeError, BadZipFile, tarfile.TarError, zlib.error, LZMAError, rarfile.Error
-LEFT_BEHIND = {"Thumbs.db", "desktop.ini"}  # besides hidden files
 # rarfile 4.5 calls bsdtar with `-f -- ARCHIVE`, where `--` is taken for the archive.
 rarfile.SHELL = "/bin/sh"
 bsdtar = 'archive=$1; shift; exec bsdtar -xOf "$archive" -- "$@"'
@@ -34,14 +39,39 @@ rarfile.BSDTAR_CONFIG["open_cmd"] = ("SHELL", "-c", bsdtar)
 
 @dataclass(frozen=True)
 class Member:
-    """An image that a source holds: where, for messages, and how to put it at a path."""
+    """An image that a source holds.
 
+    Attributes:
+        path: Where in the source.
+        origin: Where, for messages.
+        place: Puts it at a path.
+    """
+
+    path: PurePosixPath
     origin: str
     place: Callable[[Path], object]
 
-    @property
-    def name(self) -> PurePosixPath:
-        return PurePosixPath(self.origin.replace("\\", "/"))
+
+@dataclass
+class Room:
+    """How many bytes an archive may still unpack to."""
+
+    left: int
+
+    def copy(self, content: IO[bytes], name: str, place: Path, most: int | None = None) -> None:
+        """Write a member's content to `place`; by default it may have `LARGEST_IMAGE` bytes."""
+        most = LARGEST_IMAGE if most is None else most
+        with place.open("wb") as file:
+            while block := content.read(MEGABYTE):
+                self.left -= len(block)
+                if self.left < 0:
+                    raise InputError(
+                        f"unpacks to more than {MOST_GROWTH} times its size, as archives do that "
+                        "are made to fill a disk: if it is sound, unpack it by hand"
+                    )
+                if file.tell() + len(block) > most:
+                    raise InputError(f"{name} unpacks to more than {most // MEGABYTE} MB: no film")
+                file.write(block)
 
 
 def members(path: Path, scratch: Path, others: list[str]) -> Iterator[Member]:
@@ -55,44 +85,75 @@ def members(path: Path, scratch: Path, others: list[str]) -> Iterator[Member]:
         OSError, or one of `FAULTS`: It cannot be read, or is damaged.
     """
     if path.is_dir():
-        # Its own images, or, if it has none, those of its subfolders: an archive unpacked by hand.
-        for files in (path.iterdir(), path.rglob("*")):
-            here = [str(file) for file in sorted(files) if not file.is_dir()]
-            found = list(map(Path, _images(here, others)))
-            yield from (Member(str(file), partial(os.symlink, file)) for file in found)
-            if found:
-                return
-    elif is_zipfile(path):
-        yield from _zip_members(path, scratch, others)
+        for file in _files(path, []):
+            below = path_in(file.relative_to(path).as_posix())
+            if _is_image(below, str(file), others, partial(file.open, "rb")):
+                yield Member(below, str(file), partial(os.symlink, file))
+        return
+    room = Room(LARGEST_IMAGE + MOST_GROWTH * path.stat().st_size)
+    if is_zipfile(path):
+        yield from _zip_members(path, scratch, others, room)
     elif tarfile.is_tarfile(path):
-        with tarfile.open(path) as archive:
-            for entry in archive:
-                if entry.isreg() and _images([entry.name], others):
-                    content = archive.extractfile(entry)
-                    yield Member(entry.name, partial(_copy, content, entry.name))
+        yield from _tar_members(path, others, room)
     elif rarfile.is_rarfile(path):
-        yield from _rar_members(path, scratch, others)
+        yield from _rar_members(path, scratch, others, room)
     else:
         raise InputError(f"{path} is no folder and no complete zip, tar or rar archive")
 
 
-def _zip_members(path: Path, scratch: Path, others: list[str]) -> Iterator[Member]:
+def _files(folder: Path, above: list[Path]) -> Iterator[Path]:
+    """Yield the files in a folder and below, through links, but for those in left-overs.
+
+    A link to a folder that holds it is not followed. `above` are the folders on the way.
+    """
+    here = folder.resolve()
+    if any(other.is_relative_to(here) for other in above):
+        log.warning("%s leads back to %s: not followed", folder, here)
+        return
+    for path in sorted(folder.iterdir()):
+        if is_left_behind(PurePosixPath(path.name)):
+            continue
+        if path.is_dir():
+            yield from _files(path, [*above, here])
+        elif path.is_file() or path.is_symlink():  # of links that lead nowhere images are missed
+            yield path
+
+
+def _zip_members(path: Path, scratch: Path, others: list[str], room: Room) -> Iterator[Member]:
     """Yield the images of a zip, or, if it has none, those of the RARs in it."""
+    found = False
     with ZipFile(path) as archive:
-        files = [e.filename for e in archive.infolist() if not e.is_dir()]
-        images = set(_images(files, others))
-        for entry in (e for e in archive.infolist() if e.filename in images):
-            with archive.open(entry) as content:
-                yield Member(entry.filename, partial(_copy, content, entry.filename))
-        rars = [name for name in archive.namelist() if name.lower().endswith(".rar")]
-        for name in [] if images else rars:
+        for entry in (e for e in archive.infolist() if not e.is_dir()):
+            name, below = entry.filename, path_in(entry.filename)
+            if _is_image(below, name, others, partial(archive.open, entry)):
+                found = True
+                with archive.open(entry) as content:
+                    yield Member(below, name, partial(room.copy, content, name))
+        rars = [name for name in others if name.lower().endswith(".rar")]
+        for name in [] if found else rars:
+            others.remove(name)
             rar = scratch / "inner.rar"
-            with archive.open(name) as content, rar.open("wb") as file:
-                shutil.copyfileobj(content, file)
-            yield from _rar_members(rar, scratch, others)
+            with archive.open(name) as content:
+                room.copy(content, name, rar, room.left)
+            yield from _rar_members(rar, scratch, others, room)
 
 
-def _rar_members(path: Path, scratch: Path, others: list[str]) -> Iterator[Member]:
+def _tar_members(path: Path, others: list[str], room: Room) -> Iterator[Member]:
+    """Yield the images of a tar, compressed or not; links to files elsewhere are none."""
+    files = set()
+    with tarfile.open(path) as archive:
+        for entry in archive:
+            name, below = entry.name, path_in(entry.name)
+            if entry.isreg() or (entry.islnk() and entry.linkname in files):
+                files.add(name)
+                if _is_image(below, name, others, partial(archive.extractfile, entry)):
+                    content = archive.extractfile(entry)
+                    yield Member(below, name, partial(room.copy, content, name))
+            elif not entry.isdir() and not is_left_behind(below):
+                others.append(name)
+
+
+def _rar_members(path: Path, scratch: Path, others: list[str], room: Room) -> Iterator[Member]:
     """Yield the images of a RAR; what is compressed is unpacked by a tool that rarfile finds."""
     rarfile.HACK_TMP_DIR = str(scratch)  # for the excerpts that it hands to the tool
     with rarfile.RarFile(path, errors="strict") as archive:
@@ -101,38 +162,38 @@ def _rar_members(path: Path, scratch: Path, others: list[str]) -> Iterator[Membe
         if archive.is_solid():  # each image is unpacked along with all before it
             log.warning("the RAR is solid: if this takes too long, unpack it by hand")
         for entry in archive:
-            if entry.is_file() and _images([entry.filename], others):
-                yield Member(entry.filename, partial(_unrar, archive, entry))
+            name, below = entry.filename, path_in(entry.filename)
+            if not entry.is_file():
+                others += [name] * (not entry.is_dir() and not is_left_behind(below))
+            elif _is_image(below, name, others, partial(archive.open, entry)):
+                yield Member(below, name, partial(_unrar, archive, entry, room))
 
 
-def _unrar(archive: rarfile.RarFile, entry: rarfile.RarInfo, place: Path) -> None:
+def _unrar(archive: rarfile.RarFile, entry: rarfile.RarInfo, room: Room, place: Path) -> None:
     tools = "unrar, unar, 7z or bsdtar (libarchive-tools)"
     try:
         with archive.open(entry) as content:
-            _copy(content, entry.filename, place)
+            room.copy(content, entry.filename, place)
     except rarfile.RarCannotExec as error:
         raise InputError(f"holds a RAR: install {tools}") from error
     except rarfile.Error as error:
         raise InputError(f"{entry.filename} cannot be unpacked ({error}): install unrar") from error
 
 
-def _images(names: Iterable[str], others: list[str]) -> list[str]:
-    """Return which files are images by their names; the rest goes to `others`, but for left-overs.
+def _is_image(
+    path: PurePosixPath, name: str, others: list[str], opened: Callable[[], IO[bytes]]
+) -> bool:
+    """Whether a file is an image; other names go to `others`, but for left-overs.
 
-    macOS adds hidden files named like the images.
+    The file is opened only if its start decides.
     """
-    paths = {name: PurePosixPath(name.replace("\\", "/")) for name in names}
-    files = {n: p for n, p in paths.items() if p.name[:1] != "." and p.name not in LEFT_BEHIND}
-    images = [name for name, path in files.items() if path.suffix.lower() in SUFFIXES]
-    others += files.keys() - set(images)
-    return images
-
-
-def _copy(content: IO[bytes], name: str, place: Path) -> None:
-    """Write a member's content to `place`, refusing more than `LARGEST_IMAGE` bytes."""
-    with place.open("wb") as file:
-        while block := content.read(MEGABYTE):
-            if file.tell() + len(block) > LARGEST_IMAGE:
-                most = LARGEST_IMAGE // MEGABYTE
-                raise InputError(f"{name} unpacks to more than {most} MB: no such film")
-            file.write(block)
+    if is_left_behind(path):
+        return False
+    if holds_image(str(path), b""):
+        return True
+    if holds_image(str(path), DICOM_START):
+        with opened() as content:
+            if holds_image(str(path), content.read(len(DICOM_START))):
+                return True
+    others.append(name)
+    return False
