@@ -1,0 +1,181 @@
+"""Which images train and which test, and that no film does both."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import yaml
+
+import split_images
+from conftest import ROOT
+from engine.configuration import checked
+from engine.messages import InputError
+from engine.plugins import ConfigurationError
+from files.tables import read_table, write_table
+from images.splits import first_ones, grouped
+
+IDS = [f"p{patient}/{number:03d}" for patient in (1, 2, 10) for number in (1, 2, 3)]
+
+
+class Names(dict):
+    __getattr__ = dict.__getitem__
+
+
+class DataSet:
+    """A prepared data set of small images, and what `split_images` makes of it."""
+
+    def __init__(self, folder: Path, images: np.ndarray, ids: list[str]) -> None:
+        self.folder = folder
+        np.save(folder / "images.npy", images)
+        write_table(folder / "ids.csv", [{"id": name} for name in ids])
+
+    def split(self, table: str | None = None, **params: object) -> list[dict[str, str]]:
+        names = ("train.npy", "test.npy", "split.csv", "twins.txt")
+        own = {"train": None, "test": None, "patient": None, "duplicates": "refuse"}
+        inputs = {"images": self.folder / "images.npy", "ids": self.folder / "ids.csv"}
+        if table is not None:
+            (self.folder / "table.csv").write_text(table)
+            inputs["table"] = self.folder / "table.csv"
+        split_images.main(
+            SimpleNamespace(
+                input=Names(inputs),
+                output=Names({Path(name).stem: self.folder / name for name in names}),
+                params=Names(own | params),
+            )
+        )
+        return read_table(self.folder / "split.csv")
+
+    def test_ids(self, **params: object) -> list[str]:
+        return [line["id"] for line in self.split(**params) if line["part"] == "test"]
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> DataSet:
+    """Nine images of three patients, each of one grey level."""
+    images = np.arange(9)[:, None, None] / 8 * np.ones((9, 16, 16))
+    return DataSet(tmp_path, images, IDS)
+
+
+def test_the_first_images_train_and_some_are_left():
+    assert first_ones(range(400), 320) == ["train"] * 320 + ["test"] * 80
+    for train in (0, 400, 401):
+        with pytest.raises(InputError, match="allowed: 1 to 399"):
+            first_ones(range(400), train)
+
+
+@pytest.mark.parametrize(
+    ("params", "test"),
+    [
+        ({"train": 4}, IDS[4:]),
+        ({"test": ["p10/002", "p1/003"]}, ["p1/003", "p10/002"]),
+        ({"test": "p2/*"}, IDS[3:6]),
+        ({"test": "*[12]"}, [name for name in IDS if name[-1] in "12"]),
+        ({"train": 3, "patient": "^(.*)/"}, IDS[3:]),
+        ({"train": 4, "patient": "p[0-9]+"}, IDS[6:]),
+        ({"test": "p2/*", "patient": "p[0-9]+"}, IDS[3:6]),
+    ],
+)
+def test_images_test_by_number_name_pattern_and_patient(films: DataSet, params, test):
+    split = films.split(**params)
+    assert [line["id"] for line in split] == IDS
+    assert [line["id"] for line in split if line["part"] == "test"] == test
+    for part in ("train", "test"):  # in order
+        places = [place for place, line in enumerate(split) if line["part"] == part]
+        stored = np.load(films.folder / f"{part}.npy")
+        np.testing.assert_array_equal(stored, np.load(films.folder / "images.npy")[places])
+    patients = [name.split("/")[0] for name in IDS] if "patient" in params else [None] * 9
+    assert [line.get("patient") for line in split] == patients
+
+
+TABLE = "image,part\n" + "".join(f"{name},train\n" for name in IDS[:8]) + "p10/003,test\n"
+OF_PATIENTS = "image,part,patient\n" + "".join(
+    f"{name},{'test' if name.startswith('p2') else 'train'},{name[:-4]}\n" for name in reversed(IDS)
+)
+
+
+def test_a_table_says_part_and_patient(films: DataSet):
+    assert films.test_ids(table=TABLE) == ["p10/003"]
+    assert films.test_ids(table=OF_PATIENTS) == IDS[3:6]
+    split = read_table(films.folder / "split.csv")
+    assert [line["patient"] for line in split] == [name[:-4] for name in IDS]
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        ({"test": ["p1/001", "p7/001"]}, "test: the data set has no image p7/001"),
+        ({"test": "q*"}, "names none of the 9 images"),
+        ({"test": "p*"}, "test: 'p.' names all of the 9 images"),
+        ({"test": IDS}, "names all of the 9 images"),
+        ({"train": 9}, "train: 9 are for training; allowed: 1 to 8"),
+        ({"train": 7, "patient": "p[0-9]+"}, "in 3 groups that stay together.*allowed: 1 to 6"),
+        ({"train": 1, "patient": "p"}, "allowed: nothing, as it is one group"),
+        ({"train": 3, "patient": "p(1.*)/"}, "finds no patient in 3 of 9 names: p2/001"),
+        ({"test": "*1", "patient": "p[0-9]+"}, "patients p1, p10, p2 images train and others"),
+        ({"table": TABLE.replace("p1/001", "p1/x")}, "p1/x are not in .*; p1/001 are missing"),
+        ({"table": TABLE + "p1/001,test\n"}, "p1/001 are there twice"),
+        ({"table": TABLE.replace(",test", ",valid")}, "p10/003 are neither train nor test"),
+        ({"table": TABLE.replace(",test", ",train")}, "all images are for train"),
+        ({"table": TABLE.replace(",", ";")}, r"the columns \['image;part'\]"),
+        ({"table": ""}, r"the columns \[\]"),
+        ({"table": OF_PATIENTS.replace("train,p1\n", "test,p1\n", 1)}, "of the patients p1 images"),
+        ({"table": OF_PATIENTS.replace("train,p1\n", "train,\n", 1)}, "p1/003 have no patient"),
+        ({"table": OF_PATIENTS, "patient": "p."}, "patient: .* has patients too; give one"),
+    ],
+)
+def test_what_can_not_be_is_refused_in_words(films: DataSet, params, words):
+    with pytest.raises(InputError, match=words):
+        films.split(**params)
+    assert not list(films.folder.glob("split.csv"))
+
+
+def test_groups_are_of_names_and_of_pairs():
+    assert grouped(["a", "b", "a", "c"], []) == [0, 1, 0, 2]
+    joined = grouped(["a", "b", "a", "c", "d"], [(1, 3), (3, 2)])
+    assert joined[:4] == [joined[0]] * 4
+    assert joined[4] != joined[0]
+
+
+def refused(**entry: object) -> str:
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    with pytest.raises(ConfigurationError) as error:
+        checked(config, {"datasets": {"mine": {"sources": ["x"], **entry}}})
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({}, "train: missing; or give `test`"),
+        ({"train": 3, "test": ["1"]}, "test: `train` is given too; give one of the two"),
+        ({"test": []}, "test: [] is not allowed; allowed: at least 1 entry"),
+        ({"test": ["1", "1"]}, "allowed: each entry once"),
+        ({"test": 5}, "test: 5 is not allowed; allowed: a value of type array or string"),
+        ({"test": "*", "duplicates": "group"}, "duplicates: `test` says the part"),
+        ({"train": 3, "duplicates": "no"}, "allowed: refuse, keep, group"),
+        ({"train": 3, "patient": "(a)(b)"}, "patient: '(a)(b)' is not allowed"),
+        ({"train": 3, "patient": "("}, "allowed: a regular expression with at most one group"),
+    ],
+)
+def test_keys_that_do_not_fit_together_are_refused_before_any_job(entry, words):
+    assert words in refused(**entry)
+    assert "datasets.mine" in refused(**entry)
+
+
+def test_equal_images_are_refused_kept_or_put_together(tmp_path: Path):
+    images = np.random.default_rng(1).random((6, 16, 16))
+    images[5] = images[1]
+    films = DataSet(tmp_path, images, list("abcdef"))
+    with pytest.raises(InputError, match=r"b \(train\) and f \(test\), alike 1.000"):
+        films.split(train=4)
+    assert films.test_ids(train=4, duplicates="keep") == ["e", "f"]
+    assert "1 pairs of images show one film: b (train)" in (tmp_path / "twins.txt").read_text()
+    assert films.test_ids(train=4, duplicates="group") == ["d", "e"]
+    assert films.test_ids(train=1, duplicates="group") == list("bcdef")
+    assert "b (test) and f (test)" in (tmp_path / "twins.txt").read_text()
+    assert films.test_ids(train=4, duplicates=None) == ["e", "f"]
+    assert (tmp_path / "twins.txt").read_text() == ""
+    films.split(test="[a-b]", duplicates="keep")
+    with pytest.raises(InputError, match="`duplicates`: group puts both into one part"):
+        films.split(test="[a-b]")
