@@ -1,19 +1,30 @@
 """Which images train and which test, and that no film does both."""
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
+from scipy import ndimage
 
 import split_images
-from conftest import ROOT
+from conftest import ROOT, Project, own_images
 from engine.configuration import checked
 from engine.messages import InputError
 from engine.plugins import ConfigurationError
-from files.tables import read_table, write_table
+from files.arrays import StoredImages
+from files.tables import ids_of, read_table, write_table
+from images.films import MOST_BITS_OF_TWINS, signs
+from images.resizing import read_resized, resize
 from images.splits import first_ones, grouped
+from images.twins import BITS, CANDIDATES, candidates, laid_on, moved, twins
+from render_phantom import render
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import twins as benchmark
 
 IDS = [f"p{patient}/{number:03d}" for patient in (1, 2, 10) for number in (1, 2, 3)]
 
@@ -179,3 +190,111 @@ def test_equal_images_are_refused_kept_or_put_together(tmp_path: Path):
     films.split(test="[a-b]", duplicates="keep")
     with pytest.raises(InputError, match="`duplicates`: group puts both into one part"):
         films.split(test="[a-b]")
+
+
+@pytest.fixture(scope="module")
+def phantoms() -> list[np.ndarray]:
+    return [render(number, 128, seed=5) for number in range(1, 61)]
+
+
+def test_planted_twins_are_found_and_no_others(tmp_path: Path, phantoms):
+    rng = np.random.default_rng(7)
+    others = [resize(benchmark.altered(film, rng), 128) for film in phantoms[:15]]
+    images = np.stack(phantoms + others)
+    films = DataSet(tmp_path, images, [f"{number}" for number in range(75)])
+    found = twins(StoredImages(tmp_path / "images.npy"), range(75), range(75))
+    pairs = {(pair.first, pair.second) for pair in found}
+    assert pairs <= {(number, 60 + number) for number in range(15)}
+    assert len(pairs) >= 14
+    # What the signs of whole images tell: why each is laid on the mean first.
+    assert sum(same_signs(*images[[first, 60 + first]]) for first in range(15)) <= 1
+    with pytest.raises(InputError, match=r"\(train\) and \d+ \(test\), alike 0.9"):
+        films.split(train=60)
+    test = films.test_ids(train=50, duplicates="group")
+    assert not any({str(first), str(second)} & set(test) for first, second in pairs)
+
+
+def same_signs(image: np.ndarray, other: np.ndarray) -> bool:
+    return np.count_nonzero(signs(image) ^ signs(other)) <= MOST_BITS_OF_TWINS
+
+
+def test_twins_are_found_among_a_few_and_not_at_sizes_that_show_too_little(
+    tmp_path: Path, phantoms
+):
+    rng = np.random.default_rng(8)
+    few = [*phantoms[:3], resize(benchmark.altered(phantoms[1], rng), 128)]
+    for size, found in ((128, [(1, 3)]), (64, [(1, 3)]), (63, [])):
+        np.save(tmp_path / "images.npy", [resize(image, size) for image in few])
+        pairs = twins(StoredImages(tmp_path / "images.npy"), [3, 0], [2, 1, 3])
+        assert [pair[:2] for pair in pairs] == found
+
+
+def test_images_without_contrast_are_no_twins(tmp_path: Path):
+    np.save(tmp_path / "images.npy", [np.full((64, 64), level) for level in (0, 0.5, 1, 0.5)])
+    found = twins(StoredImages(tmp_path / "images.npy"), range(4), range(4))
+    assert found == [(1, 3, 1.0)]  # equal
+
+
+def test_candidates_are_the_most_alike():
+    signs = np.random.default_rng(2).random((700, BITS)) < 0.5
+    signs[650] = signs[3] ^ (np.arange(BITS) < 20)
+    signs[651] = signs[4] ^ (np.arange(BITS) < 90)
+    assert candidates(signs, range(600, 700), range(600)) == {(3, 650)}
+    assert candidates(signs, range(700), range(700)) == {(3, 650)}
+    assert candidates(signs, range(700), range(700), most=90) >= {(3, 650), (4, 651)}
+    assert candidates(signs, range(700), [3, 4]) == {(3, 650)}
+    assert candidates(signs, [5, 6], [6, 7]) == {(5, 6), (5, 7), (6, 7)}  # few: all of them
+    signs[100:200] = signs[3]
+    assert len(candidates(signs, [3], range(100, 1), most=BITS)) == 0
+    assert len(candidates(signs, range(600, 700), range(600), most=84)) == CANDIDATES
+
+
+def test_an_image_is_laid_on_another():
+    image = ndimage.gaussian_filter(np.random.default_rng(3).random((64, 64)), 3)
+    image /= image.std()
+    turned = np.array([[1.03, 0.05, 0.02], [-0.05, 0.98, -0.03], [0, 0, 1]])
+    fixed = np.nan_to_num(moved(image, turned))
+    np.testing.assert_allclose(laid_on(image, fixed), turned, atol=1e-3)
+    np.testing.assert_array_equal(moved(image, np.eye(3)), image)
+    astray = np.random.default_rng(4).random((64, 64))
+    assert np.abs(laid_on(image, astray, steps=200) - np.eye(3)).max() < 0.5
+
+
+def test_the_real_images_have_23_twins_and_none_is_in_both_parts(tmp_path: Path, real_images):
+    paths = sorted(real_images.glob("*.jpg"))
+    np.save(tmp_path / "images.npy", [read_resized(path, 128) for path in paths])
+    images = StoredImages(tmp_path / "images.npy")
+    found = twins(images, range(400), range(400))
+    assert len(found) == 23
+    assert max(pair.second for pair in found) < 320
+    assert min(pair.alike for pair in found) > 0.99
+
+
+@pytest.mark.slow
+def test_a_run_says_which_images_test_and_which_are_there_twice(project: Project):
+    images = own_images(project.folder)
+    (images / "9.png").write_bytes((images / "2.png").read_bytes())
+    (images / "10.png").write_bytes((images / "3.png").read_bytes())
+    mine = f"sources: [{images}], train: 7"
+    arguments = ["run=mine", "dataset=mine", "select={noise: [poisson_0.2_1], methods: [median]}"]
+    done = project.snakemake("--config", *arguments, f"datasets={{mine: {{{mine}}}}}")
+    assert done.returncode != 0
+    assert "the test would be of films that train: 2 (train) and 9 (test), alike 1.000" in (
+        done.stdout
+    )
+    mine += ", duplicates: keep"
+    output = project.succeed("--config", *arguments, f"datasets={{mine: {{{mine}}}}}")
+    assert "7 train (0 to 6), 3 test (7 to 10)" in output.replace(" and ", ", ")
+    assert "Data set mine: 2 pairs of images show one film: 2 (train) and 9 (test)" in output
+    assert "split.csv" in output
+    noisy = np.load(project.folder / "results/mine/noisy/poisson_0.2_1/test.npy")
+    split = read_table(project.folder / "resources/datasets/mine/16px/split.csv")
+    lines = [{"image": x["id"], "part": ("train", "test")[x["id"] in ("9", "10")]} for x in split]
+    write_table(project.folder / "table.csv", lines)
+    own = f"datasets={{other: {{sources: [{images}], test: table.csv, duplicates: keep}}}}"
+    arguments = ["run=other", "dataset=other", *arguments[2:]]
+    project.succeed("--config", *arguments, own)
+    assert ids_of("test", project.folder / "resources/datasets/other/16px/split.csv") == ["9", "10"]
+    # The noise of an image does not depend on the split.
+    again = np.load(project.folder / "results/other/noisy/poisson_0.2_1/test.npy")
+    np.testing.assert_array_equal(again, noisy[1:])

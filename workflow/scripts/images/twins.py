@@ -55,17 +55,24 @@ def twins(images: StoredImages, rows: Sequence[int], columns: Sequence[int]) -> 
     """
     equal = _equal(images, rows, columns)
     found = [Twins(*pair, 1.0) for pair in equal]
-    if images.shape[1] < LEAST_SIZE:
-        return found
-    signs, maps = fingerprints(images)
-    pairs = sorted(candidates(signs, rows, columns) - equal)
+    if images.shape[1] >= LEAST_SIZE:
+        signs, maps = fingerprints(images)
+        found += compared(images, candidates(signs, rows, columns) - equal, maps)
+    return sorted(pair for pair in found if pair.alike >= LEAST_ALIKE)
+
+
+def compared(
+    images: StoredImages, pairs: Iterable[tuple[int, int]], maps: np.ndarray
+) -> list[Twins]:
+    """Return how alike the images of each pair are, in order; see `fingerprints` for the maps."""
+    pairs, found = sorted(pairs), []
     seen = functools.lru_cache(4 * CANDIDATES)(lambda place: _details_of(images, place))
     progress = Progress("comparing films", len(pairs))
     for first, second in pairs:
         start = maps[first] @ np.linalg.inv(maps[second])
         found.append(Twins(first, second, alike(seen(first), seen(second), start)))
         progress.advance()
-    return sorted(pair for pair in found if pair.alike >= LEAST_ALIKE)
+    return found
 
 
 def _equal(
@@ -117,7 +124,7 @@ def _mean_of(images: list[np.ndarray], maps: list[np.ndarray]) -> np.ndarray:
 
 
 def candidates(
-    signs: np.ndarray, rows: Sequence[int], columns: Sequence[int]
+    signs: np.ndarray, rows: Sequence[int], columns: Sequence[int], most: int = MOST_BITS
 ) -> set[tuple[int, int]]:
     """Return the pairs of a row and a column whose fingerprints are most alike; of a few, all.
 
@@ -125,17 +132,18 @@ def candidates(
         signs: Truth values, shape (N, 256).
         rows: Places of images.
         columns: Places of images.
+        most: In how many bits their fingerprints differ at most.
     """
     if len(rows) * len(columns) <= FEW:
         return _ordered((row, column) for row in rows for column in columns)
     values, columns = signs.astype(np.float32) * 2 - 1, np.asarray(columns)
-    others, found = values[columns].T, []
+    others, count, found = values[columns].T, min(CANDIDATES, len(columns)), []
     for start in range(0, len(rows), 256):
         block = np.asarray(rows[start : start + 256])
         differ = (BITS - values[block] @ others) / 2
         differ[block[:, None] == columns] = BITS
-        nearest = np.argpartition(differ, CANDIDATES - 1, axis=1)[:, :CANDIDATES]
-        near = np.take_along_axis(differ, nearest, axis=1) <= MOST_BITS
+        nearest = np.argpartition(differ, count - 1, axis=1)[:, :count]
+        near = np.take_along_axis(differ, nearest, axis=1) <= most
         row, place = np.nonzero(near)
         found += zip(block[row].tolist(), columns[nearest[row, place]].tolist(), strict=True)
     return _ordered(found)
