@@ -1,5 +1,6 @@
 """Which images train and which test, and that no film does both."""
 
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,11 +8,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from scipy import ndimage
 
 import split_images
 from conftest import ROOT, Project, own_images
-from engine.configuration import checked
+from engine.configuration import checked, read_text
 from engine.messages import InputError
 from engine.plugins import ConfigurationError
 from files.arrays import StoredImages
@@ -298,3 +300,26 @@ def test_a_run_says_which_images_test_and_which_are_there_twice(project: Project
     # The noise of an image does not depend on the split.
     again = np.load(project.folder / "results/other/noisy/poisson_0.2_1/test.npy")
     np.testing.assert_array_equal(again, noisy[1:])
+
+
+def test_the_benchmark_tells_what_is_found(monkeypatch, tmp_path: Path):
+    monkeypatch.setattr(benchmark, "SIZE", 64)
+    monkeypatch.setattr(benchmark, "TRAIN", 3)
+    monkeypatch.setattr(benchmark, "scale", lambda count: {"fingerprints": count})
+    for number in range(1, 5):
+        levels = 255 * render(min(number, 3), 64, seed=9)  # the last two are equal
+        Image.fromarray(levels.astype(np.uint8)).save(tmp_path / f"{number}.png")
+    settings = {"phantoms": 6, "twins": 2, "seed": 5, "processes": 1, "images": tmp_path}
+    page = benchmark.page(SimpleNamespace(**settings))
+    rows = [[cell.strip() for cell in line.split("|")[1:5]] for line in page.splitlines()]
+    assert ["3 phantoms (seed 77), 2 of them twice", "2", "2", "0"] in rows
+    assert ["6 phantoms (seed 5), 2 of them twice", "2", "2", "0"] in rows
+    assert ["4 real images", "1", "1", "0"] in rows
+    assert ["4", "3", "1.000", ""] in rows
+
+
+def test_the_page_gives_entries_that_can_be_used():
+    text = (ROOT / "docs/images.md").read_text()
+    (block,) = (text for text in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "by_" in text)
+    config = yaml.safe_load((ROOT / "config.yaml").read_text())
+    assert {"by_name", "by_table"} <= checked(config, read_text(block))["datasets"].keys()
