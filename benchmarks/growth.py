@@ -78,8 +78,12 @@ def steps(
     yield "resize", run_step("resize_images", **job)
     job = {
         "input": {"images": str(images), "ids": str(ids)},
-        "output": {"train": str(train), "test": str(test), "split": str(split)},
-        "params": {"train": 1},  # so that the later steps handle nearly all images
+        "output": {
+            **{"train": str(train), "test": str(test), "split": str(split)},
+            "twins": str(folder / "twins.txt"),
+        },
+        # So that the later steps handle nearly all images, which are copies of one another.
+        "params": {"train": 1, "test": None, "patient": None, "duplicates": "keep"},
     }
     yield "split", run_step("split_images", **job)
     images.unlink()

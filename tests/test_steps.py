@@ -15,12 +15,10 @@ import filter_images
 import split_images
 from augment_images import augmented
 from engine import digests
-from engine.messages import InputError
 from files.tables import read_table, write_table
 from methods import median
 from noise.models import clipped_mean, corrupt
 from noise.seeds import generator
-from split_images import parts
 
 SCRIPTS = Path(digests.__file__).parents[1]
 IMAGES = generator(1, "images").random((7, 20, 24))
@@ -57,8 +55,11 @@ def test_steps_make_what_whole_arrays_give(tmp_path, stored, monkeypatch):
     split_images.main(
         job(
             input={"images": stored, "ids": tmp_path / "ids.csv"},
-            output={"train": paths["train"], "test": paths["test"], "split": split},
-            params={"train": 4},
+            output={
+                **{part: paths[part] for part in ("train", "test")},
+                **{"split": split, "twins": tmp_path / "twins.txt"},
+            },
+            params={"train": 4, "test": None, "patient": None, "duplicates": "refuse"},
         )
     )
     np.testing.assert_array_equal(np.load(paths["train"]), square[:4])
@@ -144,13 +145,6 @@ def test_rotation_angles_are_whole_degrees_in_the_published_ranges(monkeypatch):
     assert set(angles[1::2]) == set(range(91, 180))
 
 
-def test_split_is_in_order_and_leaves_a_test_set():
-    assert parts(400, 320) == {"train": 320, "test": 80}
-    for train in (0, 400, 401):
-        with pytest.raises(InputError, match="allowed: 1 to 399"):
-            parts(400, train)
-
-
 def test_median_filters_each_image_by_itself():
     image = np.zeros((2, 9, 9))
     image[0, 4, 4] = 1
@@ -166,7 +160,7 @@ HEAVY = {"matplotlib", "pandas", "pydicom", "scipy", "skimage", "torch"}
 @pytest.mark.parametrize(
     ("script", "needed"),
     [
-        ("split_images", set()),
+        ("split_images", {"scipy", "skimage"}),
         ("corrupt_images", set()),
         ("filter_images", set()),
         ("score_images", {"scipy", "skimage"}),

@@ -18,6 +18,7 @@ from engine.machine import package_versions, wants_gpu
 from engine.messages import RESUME
 from engine.methods import methods_of
 from engine.plan import HANDED_ON, agree, planned_gpus
+from files.tables import ids_of
 from noise.seeds import replicate_parts
 
 begin(
@@ -169,6 +170,18 @@ def dataset_file(dataset, key):
     return own_file(path) if path else []
 
 
+def names_table(wildcards):
+    """Whether a data set's `test` is the path of a table."""
+    return str(dataset_setting("test")(wildcards)).endswith(".csv")
+
+
+def duplicates(wildcards):
+    """Return what to do with films that are in both parts; rendered ones are new each."""
+    entry = config["datasets"][wildcards.dataset]
+    known = "keep" if "manifest" in entry else "refuse"
+    return entry.get("duplicates", None if "subjects" in entry else known)
+
+
 PUBLISHED = dataset_file(config["dataset"], "published")
 SPREAD = dataset_file(config["dataset"], "spread")
 
@@ -295,4 +308,12 @@ def endings():
     tables = [name for name in ("table.md", "methods.md") if (results / name).exists()]
     if tables:
         yield f"Results are in {results}; tables: {', '.join(tables)}."
-        yield f"Which images were for the test stands in {prepared('split.csv')}."
+    split, twins = Path(prepared("split.csv")), Path(prepared("twins.txt"))
+    if split.exists():
+        parts = {part: ids_of(part, split) for part in ("train", "test")}
+        found = [
+            f"{len(ids)} {part} ({ids[0]} to {ids[-1]})" for part, ids in parts.items()
+        ]
+        yield f"Of the images, {' and '.join(found)}; {split} has them all."
+    if twins.exists() and (text := twins.read_text(encoding="utf-8")):
+        yield f"Data set {config['dataset']}: {text}."

@@ -2,8 +2,8 @@
 
 REQUIRED INPUTS: none; a data set is rendered, or read from its `sources` or `join`.
 OUTPUTS: resources/datasets/{dataset}/{size}px/{train,test}.npy, shape (N, size, size), float64 in
-[0, 1], and split.csv, which says which image is in which part. They depend on the data set alone,
-so all runs share them.
+[0, 1]; split.csv, which says which image is in which part; twins.txt, which names films that are
+there twice. They depend on the data set alone, so all runs share them.
 """
 
 
@@ -93,10 +93,14 @@ rule split_images:
     input:
         images="resources/datasets/{dataset}/{size}px/images.npy",
         ids="resources/datasets/{dataset}/{size}px/ids.csv",
+        table=branch(
+            names_table, then=lambda wildcards: dataset_file(wildcards.dataset, "test")
+        ),
     output:
         train="resources/datasets/{dataset}/{size}px/train.npy",
         test="resources/datasets/{dataset}/{size}px/test.npy",
         split="resources/datasets/{dataset}/{size}px/split.csv",
+        twins="resources/datasets/{dataset}/{size}px/twins.txt",
     log:
         "resources/datasets/{dataset}/logs/split_images/{size}px.log",
     benchmark:
@@ -106,9 +110,13 @@ rule split_images:
         "../envs/workflow.yaml"
     resources:
         mem_mb=megabytes,
-        runtime=minutes(a_megabyte=0.001),
+        # 20 milliseconds an image for its twins.
+        runtime=minutes(a_megabyte=0.001 + 40 / config["image_size"] ** 2),
     params:
         train=dataset_setting("train"),
+        test=dataset_setting("test"),
+        patient=dataset_setting("patient"),
+        duplicates=duplicates,
         code=source_digests("split_images.py"),
     script:
         "../scripts/split_images.py"

@@ -1,40 +1,76 @@
-"""Splits a data set in the order of its images: the first ones train, the others test."""
+"""Splits a data set in two parts, and sees to it that no film is in both."""
 
-from itertools import islice
+from collections.abc import Sequence
 
 from engine.job import Snakemake, run
-from engine.messages import InputError, log
+from engine.messages import InputError, log, some
 from files.arrays import StoredImages, write_images
+from files.atomic import write_text
 from files.tables import read_table, write_table
+from images.splits import (
+    PARTS,
+    check_patients,
+    first_ones,
+    grouped,
+    named,
+    patients_of,
+    tabled,
+)
+from images.twins import LEAST_SIZE, Twins, twins
 
 
-def parts(images: int, train: int) -> dict[str, int]:
-    """Return how many of `images` images are for training, and how many after these for the test.
-
-    Raises:
-        InputError: When none would be left for the test.
-    """
-    if not 0 < train < images:
-        raise InputError(
-            f"the data set has {images} images, of which train: {train} are for training; "
-            f"allowed: 1 to {images - 1}"
-        )
-    return {"train": train, "test": images - train}
+def in_words(found: Sequence[Twins], ids: Sequence[str], parts: Sequence[str]) -> str:
+    """Return pairs of images with their parts, most alike first."""
+    pairs = sorted(found, key=lambda pair: -pair.alike)
+    names = [f"{name} ({part})" for name, part in zip(ids, parts, strict=True)]
+    return some(
+        [f"{names[a]} and {names[b]}, alike {alike:.3f}" for a, b, alike in pairs], 20, "; "
+    )
 
 
 def main(snakemake: Snakemake) -> None:
-    images = StoredImages(snakemake.input.images)
-    remaining, names = iter(images), []
-    for part, count in parts(len(images), snakemake.params.train).items():
-        shape = (count, *images.shape[1:])
-        write_images(snakemake.output[part], shape, images.dtype, islice(remaining, count))
-        names += [part] * count
-    ids = read_table(snakemake.input.ids)
-    for part in dict.fromkeys(names):
-        found = [line["id"] for line, other in zip(ids, names, strict=True) if other == part]
-        log.info("%s: %d images, %s to %s", part, len(found), found[0], found[-1])
-    split = [line | {"part": part} for line, part in zip(ids, names, strict=True)]
-    write_table(snakemake.output.split, split)
+    params, inputs, output = snakemake.params, snakemake.input, snakemake.output
+    images = StoredImages(inputs.images)
+    ids = [line["id"] for line in read_table(inputs.ids)]
+    patients = patients_of(ids, params.patient) if params.patient else None
+    found: list[Twins] = []
+    if table := inputs.get("table"):
+        parts, own = tabled(ids, table)
+        if own and patients:
+            raise InputError(f"patient: {table} has patients too; give one of the two")
+        patients = patients or own
+    elif params.test:
+        parts = named(ids, params.test)
+    else:
+        if params.duplicates == "group":
+            found = twins(images, range(len(ids)), range(len(ids)))
+        parts = first_ones(grouped(patients or ids, [pair[:2] for pair in found]), params.train)
+    if patients:
+        check_patients(patients, parts)
+    if params.duplicates in ("refuse", "keep"):
+        train, test = ([n for n, own in enumerate(parts) if own == part] for part in PARTS)
+        found = twins(images, test, train)
+        if images.shape[1] < LEAST_SIZE:
+            log.info("images below %d pixels: equal ones alone are found", LEAST_SIZE)
+    pairs = in_words(found, ids, parts)
+    if found and params.duplicates == "refuse":
+        raise InputError(
+            f"the test would be of films that train: {pairs}. Remove one of each pair, or set "
+            "`duplicates`: group puts both into one part, keep reports them"
+        )
+    text = f"{len(found)} pairs of images show one film: {pairs}" if found else ""
+    if text:
+        log.warning("%s", text)
+    for part in PARTS:
+        names = [name for name, own in zip(ids, parts, strict=True) if own == part]
+        log.info("%s: %d images, %s to %s", part, len(names), names[0], names[-1])
+        chosen = (image for image, own in zip(images, parts, strict=True) if own == part)
+        shape = (len(names), *images.shape[1:])
+        write_images(output[part], shape, images.dtype, chosen)
+    columns = {"id": ids, "part": parts} | ({"patient": patients} if patients else {})
+    rows = zip(*columns.values(), strict=True)
+    write_table(output.split, (dict(zip(columns, row, strict=True)) for row in rows))
+    write_text(output.twins, text)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from jsonschema.validators import extend
 
 from engine.fairness import unfair
 from engine.plugins import Config, ConfigurationError, declarations, plugins, schema
+from engine.splits import split_problems
 
 COLUMNS = ("ground truth", "noisy")  # what tables and figures show besides the methods
 
@@ -241,7 +242,8 @@ def _allowed(error: ValidationError) -> str | None:
         return ", ".join(map(str, wanted))
     if error.validator == "type":
         hint = isinstance(error.instance, bool) and wanted == "string"
-        return f"a value of type {wanted}" + " (true and false in quotes)" * hint
+        kinds = wanted if isinstance(wanted, str) else " or ".join(wanted)
+        return f"a value of type {kinds}" + " (true and false in quotes)" * hint
     if error.validator in IN_WORDS:
         return IN_WORDS[error.validator].format(wanted)
     return error.schema.get("description")
@@ -255,12 +257,7 @@ def problems_together(config: Config) -> Iterator[str]:
         if "CAVEAT" in found[name]:
             yield f"table: {name!r} has a caveat, which table.md can't say; it is in methods.md"
     yield from unfair(config)
-    for name, entry in config["datasets"].items():
-        if "subjects" in entry and entry["subjects"] <= entry["train"]:
-            yield (
-                f"datasets.{name}.train: {entry['train']} of {entry['subjects']} subjects "
-                f"leaves none to test on; allowed: 1 to {entry['subjects'] - 1}"
-            )
+    yield from split_problems(config["datasets"])
     for name, entry in methods.items():
         overrides = entry.get("overrides", {}).items()
         given = {f"methods.{name}": entry} | {
