@@ -209,9 +209,7 @@ def psnr_notes(scores: pd.DataFrame, labels: Texts) -> list[str]:
         f"{labels[method]} in {noise} ({row['sum']} of {row['size']})"
         for (noise, method), row in counts[counts["sum"] > 0].iterrows()
     ]
-    what = (
-        "inf: some images are exactly the clean ones, of which the PSNR is infinite, and the mean"
-    )
+    what = "inf: some images are exactly the clean ones, so their PSNR is infinite, and the mean"
     return [*PSNR_NOTES, *[f"{what}: {', '.join(found)}."][: len(found)]]
 
 
