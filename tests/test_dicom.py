@@ -506,7 +506,7 @@ def folder(tmp_path: Path) -> Path:
 def test_spacings_stand_under_what_they_are(folder):
     levels = levels_in(12, "u2")
     written(folder / "1.dcm", levels, ImagerPixelSpacing=[0.1, 0.125], PixelSpacing=[0.09, 0.09])
-    written(folder / "2", levels, NominalScannedPixelSpacing=[0.2, 0.2])
+    written(folder / "2.840.10", levels, NominalScannedPixelSpacing=[0.2, 0.2])
     written(folder / "3.dcm", levels)
     assert resized(folder) == [
         {
@@ -517,11 +517,11 @@ def test_spacings_stand_under_what_they_are(folder):
         }
         for name, calibrated, detector, scanned in [
             ("1", "0.09 0.09", "0.1 0.125", ""),
-            ("2", "", "", "0.2 0.2"),
+            ("2.840.10", "", "", "0.2 0.2"),
             ("3", "", "", ""),
         ]
     ]
-    for name in ("1.dcm", "2"):
+    for name in ("1.dcm", "2.840.10"):
         (folder / name).unlink()
     assert resized(folder) == [{"id": "3"}]
 
