@@ -329,14 +329,14 @@ def test_one_image_and_one_method_have_a_sentence_and_no_interval(project):
     assert "±" not in (results / "methods.tex").read_text(encoding="utf-8")
 
 
-def test_folders_of_one_s_own_are_not_on_the_page(project, tmp_path):
-    own = {"mine": {"sources": [str(tmp_path / "secret")], "train": 4}}
+@pytest.mark.parametrize(("key", "folders"), [("sources", ["."]), ("join", ["a", "b"])])
+def test_folders_of_one_s_own_are_not_on_the_page(project, tmp_path, key, folders):
+    own = {"mine": {key: [str(tmp_path / "secret" / name) for name in folders], "train": 4}}
     pixels = np.random.default_rng(0).random((6, 16, 16))
-    (tmp_path / "secret").mkdir()
     for index, image in enumerate(pixels):
-        write_report.Image.fromarray((255 * image).astype(np.uint8)).save(
-            tmp_path / f"secret/{index}.png"
-        )
+        place = tmp_path / f"secret/{'ab'[index % 2]}/{index}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_report.Image.fromarray((255 * image).astype(np.uint8)).save(place)
     project.edit_config(lambda config: config.update(datasets=own, dataset="mine"))
     select = "select={methods: [median], noise: [poisson_0.2_1]}"
     project.succeed("--config", select, "--", "page")

@@ -97,4 +97,4 @@ def _path(source: str) -> str:
 
 def _key(name: str) -> str:
     """Return what is the same for names that some file systems, as that of macOS, hold for one."""
-    return normalize("NFD", normalize("NFD", name).lower())
+    return normalize("NFC", name).lower()
