@@ -110,8 +110,8 @@ rule split_images:
         "../envs/workflow.yaml"
     resources:
         mem_mb=megabytes,
-        # 20 milliseconds an image for its twins.
-        runtime=minutes(a_megabyte=0.001 + 40 / config["image_size"] ** 2),
+        # 30 milliseconds an image for its twins.
+        runtime=minutes(a_megabyte=0.001 + 60 / config["image_size"] ** 2),
     params:
         train=dataset_setting("train"),
         test=dataset_setting("test"),
