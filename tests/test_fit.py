@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from skimage.transform import resize as skimage_resize
 
+import plot_compute
 import score_images
 from compare_methods import lost_table, psnr_notes, score_table, sure_table, verdict_table
 from conftest import Project, own_images
@@ -16,7 +17,6 @@ from files.tables import read_table
 from images.resizing import fitted
 from make_table import mean_table, notes, published_form, with_marks, with_published
 from noise.seeds import generator
-from plot_compute import MARKED, summary
 from results.answer import answer, winners
 from results.intervals import ALIKE as NOT_JUDGED
 from results.intervals import compare, grids_of
@@ -34,7 +34,7 @@ from test_compare_methods import (
     score_lines,
     table_of,
 )
-from test_results import DASH, ONCE, PUBLISHED, SPREAD, job_of
+from test_results import DASH, ONCE, PUBLISHED, SPREAD, figure_of, job_of
 from test_results import NOISE as TWO
 
 IMAGES = generator(1, "fit").random((7, 20, 24))
@@ -205,8 +205,17 @@ def test_pages_and_latex_mark_them_too(marked):
     assert names == ["noisy", "auto-encoder", "U-Net ‡", "median"]
     cells = methods_latex(marked, labels).set_index("Method")["gauss"]
     assert [name for name, cell in cells.items() if ALIKE in cell] == ["U-Net"]
-    points, _ = summary(marked, score_lines(), USES, CAVEATS | {"unet": "is marked."})
-    assert points.loc["unet", "group"] == MARKED
+
+
+def test_the_figure_of_costs_has_a_caveat_for_them(marked, tmp_path, monkeypatch):
+    marked.to_csv(tmp_path / "methods.csv", index=False)
+    score_lines().to_csv(tmp_path / "scores.csv", index=False)
+    inputs = {name: tmp_path / f"{name}.csv" for name in ("methods", "scores")}
+    params = {"dataset": "mine", "rendered": False, "uses": USES, "caveats": CAVEATS}
+    figure = figure_of(plot_compute, tmp_path, monkeypatch, input=inputs, params=params)
+    assert "† U-Net: in gauss its images hardly differ" in " ".join(figure.get_supxlabel().split())
+    best = figure.axes[0].lines[0].get_ydata().max()
+    assert best == pytest.approx((0.8 + 0.71) / 2)  # not the U-Net's
 
 
 def test_the_published_table_marks_them_and_takes_their_verdict():
