@@ -12,6 +12,7 @@ import plot_compute
 import score_images
 from compare_methods import lost_table, psnr_notes, score_table, sure_table, verdict_table
 from conftest import Project, own_images
+from engine.messages import number_of
 from files.arrays import StoredImages
 from files.tables import read_table
 from images.resizing import fitted
@@ -23,7 +24,7 @@ from results.intervals import compare, grids_of
 from results.reading import read_variances
 from results.report_tables import answer_table, methods_latex, methods_table, published_latex
 from results.scores import variance_between
-from results.wording import ALIKE, LEAST_VARIANCE, about_scores, alike_in_words, counted
+from results.wording import ALIKE, LEAST_VARIANCE, about_scores, alike_in_words
 from test_compare_methods import (
     CAVEATS,
     LABELS,
@@ -299,7 +300,11 @@ def test_an_infinite_ratio_is_shown_and_explained():
 
 
 def test_counts_of_one_are_singular():
-    assert [counted(number, "image") for number in (0, 1, 2)] == ["0 images", "1 image", "2 images"]
+    assert [number_of(number, "image") for number in (0, 1, 2)] == [
+        "0 images",
+        "1 image",
+        "2 images",
+    ]
     one = pd.DataFrame({"image": ["a", "a"]})
     assert "over 1 test image;" in about_scores(one, rendered=False)[0]
 

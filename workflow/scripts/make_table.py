@@ -9,6 +9,7 @@ import pandas as pd
 import yaml
 
 from engine.job import Snakemake, run
+from engine.messages import number_of
 from results.intervals import LEVEL
 from results.pages import html, markdown, write_texts
 from results.reading import (
@@ -27,7 +28,6 @@ from results.wording import (
     Texts,
     about_scores,
     alike_in_words,
-    counted,
     images_of,
     noise_in_words,
 )
@@ -192,11 +192,11 @@ def verdicts_in_words(judged: pd.Series, is_marked: bool) -> str:
     found = [
         f"{mark.strip()} {name} in {counts[name]}" for name, mark in MARKS.items() if name in counts
     ]
-    return f"{', '.join(found)} of {counted(len(judged), 'row')}"
+    return f"{', '.join(found)} of {number_of(len(judged), 'row')}"
 
 
 def budget_text(budget: Budget, published: Published | None) -> str:
-    text = f"{counted(budget['steps'], 'step')} of {counted(budget['batch'], 'image')}"
+    text = f"{number_of(budget['steps'], 'step')} of {number_of(budget['batch'], 'image')}"
     if published:
         share = passes(budget) / passes(published["training"])
         text += f", {share:.1%} of the published budget" if share != 1 else ", as published"

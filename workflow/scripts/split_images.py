@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from engine.job import Snakemake, run
-from engine.messages import InputError, log, some
+from engine.messages import InputError, log, number_of, some
 from files.arrays import StoredImages, write_images
 from files.atomic import write_text
 from files.tables import read_table, write_table
@@ -63,7 +63,8 @@ def main(snakemake: Snakemake) -> None:
         log.warning("%s", text)
     for part in PARTS:
         names = [name for name, own in zip(ids, parts, strict=True) if own == part]
-        log.info("%s: %d images, %s to %s", part, len(names), names[0], names[-1])
+        count = number_of(len(names), "image")
+        log.info("%s: %s, %s to %s", part, count, names[0], names[-1])
         chosen = (image for image, own in zip(images, parts, strict=True) if own == part)
         shape = (len(names), *images.shape[1:])
         write_images(output[part], shape, images.dtype, chosen)

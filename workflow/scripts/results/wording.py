@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from engine.messages import number_of
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -28,11 +30,6 @@ def capitalised(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def counted(count: int, noun: str) -> str:
-    """Return a number of things, such as `1 image` or `2 images`."""
-    return f"{count} {noun if count == 1 else f'{noun}s'}"
-
-
 def images_of(dataset: str, rendered: bool) -> str:
     """Return a data set in words, such as `digital phantom (NAME)` if it is rendered."""
     return f"{'digital phantom' if rendered else 'real images'} ({dataset})"
@@ -41,7 +38,7 @@ def images_of(dataset: str, rendered: bool) -> str:
 def about_scores(scores: "pd.DataFrame", rendered: bool) -> list[str]:
     """Return the sentences under every table of scores: what was averaged, and over what."""
     counts = scores.filter(["image", "training", "draw"]).nunique()
-    kinds = [counted(counts["image"], "test image")]
+    kinds = [number_of(counts["image"], "test image")]
     if "training" in counts:
         kinds += [f"trainings of each network: {counts['training']}", f"draws: {counts['draw']}"]
     over = ", ".join(kinds)
