@@ -43,8 +43,7 @@ def comparison(
 ) -> pd.DataFrame:
     """Return one line for each noise setting and method that was scored, `noisy` first.
 
-    Takes what `read_scores`, `read_costs` and `read_variances` return; see `score_table` for the
-    other arguments.
+    Takes what `read_scores`, `read_costs` and `read_variances` return; else see `score_table`.
 
     Returns:
         Columns `noise`, `method`, `label`, mean `ssim`, `ssim_half_width` of its interval, mean
@@ -203,11 +202,11 @@ def sure_notes(grids: Grids, labels: Texts, trained: Collection[str]) -> list[st
 
 def psnr_notes(scores: pd.DataFrame, labels: Texts) -> list[str]:
     """Return what explains the table of PSNR; of an exact copy it is infinite, and so is a mean."""
-    exact = scores["psnr"] == math.inf
-    counts = exact.groupby([scores["noise"], scores["method"]]).agg(["sum", "size"])
+    counts = (scores["psnr"] == math.inf).groupby([scores["noise"], scores["method"]])
     found = [
-        f"{labels[method]} in {noise} ({row['sum']} of {row['size']})"
-        for (noise, method), row in counts[counts["sum"] > 0].iterrows()
+        f"{labels[method]} in {noise} ({exact.sum()} of {len(exact)})"
+        for (noise, method), exact in counts
+        if exact.any()
     ]
     what = "inf: some images are exactly the clean ones, so their PSNR is infinite, and the mean"
     return [*PSNR_NOTES, *[f"{what}: {', '.join(found)}."][: len(found)]]
