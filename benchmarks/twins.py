@@ -65,9 +65,9 @@ def phantoms(count: int, twins: int, seed: int, processes: int) -> np.ndarray:
     rng = generator(seed, "twins")
     found, others = [], []
     for film in each(partial(render, size=2 * SIZE, seed=seed), range(1, count + 1), processes):
-        found.append(resize(film, SIZE))
+        found.append(resize(film, SIZE, SIZE))
         if len(others) < twins:
-            others.append(resize(altered(film, rng), SIZE))
+            others.append(resize(altered(film, rng), SIZE, SIZE))
     return np.stack(found + others)
 
 

@@ -201,7 +201,7 @@ def phantoms() -> list[np.ndarray]:
 
 def test_planted_twins_are_found_and_no_others(tmp_path: Path, phantoms):
     rng = np.random.default_rng(7)
-    others = [resize(benchmark.altered(film, rng), 128) for film in phantoms[:15]]
+    others = [resize(benchmark.altered(film, rng), 128, 128) for film in phantoms[:15]]
     images = np.stack(phantoms + others)
     films = DataSet(tmp_path, images, [f"{number}" for number in range(75)])
     found = twins(StoredImages(tmp_path / "images.npy"), range(75), range(75))
@@ -224,9 +224,9 @@ def test_twins_are_found_among_a_few_and_not_at_sizes_that_show_too_little(
     tmp_path: Path, phantoms
 ):
     rng = np.random.default_rng(8)
-    few = [*phantoms[:3], resize(benchmark.altered(phantoms[1], rng), 128)]
+    few = [*phantoms[:3], resize(benchmark.altered(phantoms[1], rng), 128, 128)]
     for size, found in ((128, [(1, 3)]), (64, [(1, 3)]), (63, [])):
-        np.save(tmp_path / "images.npy", [resize(image, size) for image in few])
+        np.save(tmp_path / "images.npy", [resize(image, size, size) for image in few])
         pairs = twins(StoredImages(tmp_path / "images.npy"), [3, 0], [2, 1, 3])
         assert [pair[:2] for pair in pairs] == found
 

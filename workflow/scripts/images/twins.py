@@ -151,8 +151,8 @@ def candidates(
 
 def details(image: np.ndarray) -> Details:
     """Return what is local in an image (size, size): no exposure, no contrast, no large shapes."""
-    ranks = rankdata(resize(image, 128), axis=None).reshape(128, 128) / 128**2
-    half = resize(ranks, 64)
+    ranks = rankdata(resize(image, 128, 128), axis=None).reshape(128, 128) / 128**2
+    half = resize(ranks, 64, 64)
     return Details(_band(half, 1, 3), _band(half, 0.7, 2), _band(ranks, 0.7, 2))
 
 
