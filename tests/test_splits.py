@@ -183,7 +183,7 @@ def test_equal_images_are_refused_kept_or_put_together(tmp_path: Path):
     with pytest.raises(InputError, match=r"b \(train\) and f \(test\), alike 1.000"):
         films.split(train=4)
     assert films.test_ids(train=4, duplicates="keep") == ["e", "f"]
-    assert "1 pairs of images show one film: b (train)" in (tmp_path / "twins.txt").read_text()
+    assert "1 pair of images of one film: b (train)" in (tmp_path / "twins.txt").read_text()
     assert films.test_ids(train=4, duplicates="group") == ["d", "e"]
     assert films.test_ids(train=1, duplicates="group") == list("bcdef")
     assert "b (test) and f (test)" in (tmp_path / "twins.txt").read_text()
@@ -287,7 +287,7 @@ def test_a_run_says_which_images_test_and_which_are_there_twice(project: Project
     mine += ", duplicates: keep"
     output = project.succeed("--config", *arguments, f"datasets={{mine: {{{mine}}}}}")
     assert "7 train (0 to 6), 3 test (7 to 10)" in output.replace(" and ", ", ")
-    assert "Data set mine: 2 pairs of images show one film: 2 (train) and 9 (test)" in output
+    assert "Data set mine: 2 pairs of images of one film: 2 (train) and 9 (test)" in output
     assert "split.csv" in output
     noisy = np.load(project.folder / "results/mine/noisy/poisson_0.2_1/test.npy")
     split = read_table(project.folder / "resources/datasets/mine/16px/split.csv")

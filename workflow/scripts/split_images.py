@@ -58,7 +58,8 @@ def main(snakemake: Snakemake) -> None:
             f"the test would be of films that train: {pairs}. Remove one of each pair, or set "
             "`duplicates`: group puts both into one part, keep reports them"
         )
-    text = f"{len(found)} pairs of images show one film: {pairs}" if found else ""
+    count = number_of(len(found), "pair")
+    text = f"{count} of images of one film: {pairs}" if found else ""
     if text:
         log.warning("%s", text)
     for part in PARTS:
