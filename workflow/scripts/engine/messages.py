@@ -15,7 +15,7 @@ class InputError(Exception):
 
 def number_of(count: int, noun: str) -> str:
     """Return a number of things in words, as `1 image` and `2 images`."""
-    return f"{count} {noun}{'s' * (count != 1)}"
+    return f"{count} {noun if count == 1 else f'{noun}s'}"
 
 
 def some(things: list[str], most: int = 20, separator: str = ", ") -> str:
