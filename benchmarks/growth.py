@@ -71,7 +71,7 @@ def steps(
     job: dict[str, Any] = {
         "input": {"images": str(source), "checksums": str(checksums)},
         "output": {"images": str(images), "ids": str(ids)},
-        "params": {"size": size, "white": "auto", "fit": "squash"},
+        "params": {"size": size, "white": "auto", "window": False, "fit": "squash"},
         "wildcards": {"dataset": "rendered"},
         "threads": 2,
     }

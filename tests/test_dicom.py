@@ -653,9 +653,10 @@ def test_headers_are_in_no_message(path, unchecked):
         ).read_bytes()
         for length in range(150, len(content), 101):
             path.write_bytes(content[:length])
-            with pytest.raises(InputError) as refusal:
-                read_grey(path)
-            assert told(str(refusal.value)) == []
+            try:
+                read_grey(path)  # what is cut behind the picture is read
+            except InputError as refusal:
+                assert told(str(refusal)) == []
 
 
 def test_pydicom_is_imported_when_the_first_dicom_is_met_and_says_nothing(path, unchecked):

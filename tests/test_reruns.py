@@ -317,9 +317,11 @@ def test_another_patch_release_of_a_package_runs_nothing(finished: Project, tmp_
 
 # What Python runs first: torch can't be imported, and is in no list of packages.
 WITHOUT_TORCH = """
-import importlib.metadata, sys
+import importlib.metadata
+from importlib.machinery import PathFinder
 
-sys.modules["torch"] = None
+find_spec = PathFinder.find_spec
+PathFinder.find_spec = lambda name, *rest: None if name == "torch" else find_spec(name, *rest)
 importlib.metadata.packages_distributions = lambda: {}
 version = importlib.metadata.version
 
