@@ -10,6 +10,7 @@ import yaml
 from conftest import TWO_NOISES, Project
 from engine.configuration import checked, read_file
 from engine.plugins import ConfigurationError
+from replicates import verdicts
 from test_reruns import COMPARED, CURVES, FIGURES, TABLE, jobs
 
 pytestmark = pytest.mark.slow
@@ -102,6 +103,7 @@ def test_scores_of_replicates_are_kept_and_say_how_far_runs_lie_apart(twice: Pro
     page = (project.folder / "docs/replicates.md").read_text()
     assert "digital phantom (phantom)" in page and "real" not in page
     assert ", CPU, 1 threads" in page
+    assert "Which methods are better" not in page  # two trainings are too few
     scores = pd.read_csv(project.folder / run / "scores.csv")
     found = pd.read_csv(kept)
     assert len(found) == len(scores)
@@ -131,3 +133,26 @@ def test_scores_of_replicates_are_kept_and_say_how_far_runs_lie_apart(twice: Pro
     shutil.rmtree(project.folder / "resources/datasets/phantom/provenance")
     done = project.script("replicates.py", run)
     assert done.returncode == 1 and "the records don't say where the images" in done.stdout
+
+
+def test_six_trainings_have_a_verdict_over_the_draws_that_all_have():
+    rng, draws = np.random.default_rng(1), {"net": 2, "median": 4, "noisy": 4}
+    lines = [
+        # From the third draw on the filter is far better, but the network has no such draws.
+        ("dots", method, str(image), ssim + 0.01 * rng.standard_normal(), training, draw)
+        for method, count in draws.items()
+        for training in range(1, 7 if method == "net" else 2)
+        for draw in range(1, count + 1)
+        for image in range(20)
+        for ssim in [{"net": 0.8, "median": 0.7 + 0.2 * (draw > 2), "noisy": 0.1}[method]]
+    ]
+    columns = ["noise", "method", "image", "ssim", "training", "draw"]
+    made = {"dots/net": {"made": dict.fromkeys(range(1, 7), "")}, "dots/median": {"made": {}}}
+    scores = pd.DataFrame(lines, columns=columns)
+    _, table, notes = verdicts(scores, made, margin=0.05)
+    (line,) = table.to_dict("records")
+    assert [line[name] for name in ("Method", "is", "to")] == ["median", "worse", "net"]
+    assert -0.11 < float(line["by"]) < -0.09
+    assert "Over the first 2 draws." in notes[0] and "for 1 pair." in notes[1]
+    few = {name: {"made": {1: ""} if entry["made"] else {}} for name, entry in made.items()}
+    assert verdicts(scores[scores["training"] < 6], few, margin=0.05) == []

@@ -16,9 +16,11 @@ import pandas as pd
 import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+from engine.configuration import read_file
+from engine.messages import number_of
 from engine.records import LOGS, RECORDS, read_records
 from files.atomic import replacing
-from results.intervals import basis, grids_of, half_width
+from results.intervals import ENOUGH, basis, compare, grids_of, half_width
 from results.pages import markdown, write_texts
 from results.reading import REPLICATE, read_scores
 from results.spread import spread_of
@@ -99,8 +101,37 @@ def spread_rows(scores: pd.DataFrame, made: dict[str, Entry]) -> list[Entry]:
     return rows
 
 
-def page(title: str, scores: pd.DataFrame, made: dict[str, Entry]) -> str:
-    """Return docs/replicates.md: how sure each mean is, and how far its runs lie apart."""
+def verdicts(scores: pd.DataFrame, made: dict[str, Entry], margin: float) -> list[Any]:
+    """Return the heading, the table and the notes of what can be said of each two methods."""
+    draws = scores.groupby(["noise", "method"])["draw"].max().min()
+    paired = scores[(scores["draw"] <= draws) & (scores["method"] != "noisy")]
+    trained = {name.split("/")[1] for name in made if made[name]["made"]}
+    pairs = compare(grids_of(paired), trained, margin)
+    pairs = pairs.dropna(subset="p")
+    shown = pd.DataFrame(
+        {
+            "Noise": pairs["noise"],
+            "Method": pairs["first"],
+            "is": pairs["verdict"],
+            "to": pairs["second"],
+            "by": pairs["difference"].map("{:+.4f}".format),
+            "Interval": pairs["low"].map("{:.4f}".format) + pairs["high"].map(" to {:.4f}".format),
+            "p": pairs["p"].map("{:.1g}".format),
+        }
+    )
+    notes = [
+        f"Where each network was trained {ENOUGH} times or more. Over the first {draws} draws.",
+        f"Better or worse: by more than {margin:g} SSIM. Equivalent: within it. p: with Holm's "
+        f"correction for {number_of(len(pairs), 'pair')}.",
+    ]
+    return ["Which methods are better", shown, notes] if len(pairs) else []
+
+
+def page(title: str, scores: pd.DataFrame, made: dict[str, Entry], margin: float) -> str:
+    """Return docs/replicates.md: how sure means are, how far runs lie apart, what is better.
+
+    `margin` is that of the configuration.
+    """
     lines = []
     for (noise, method), grid in grids_of(scores).items():
         entry = made.get(f"{noise}/{method}", {"made": {}})
@@ -135,7 +166,7 @@ def page(title: str, scores: pd.DataFrame, made: dict[str, Entry]) -> str:
         *sorted(budgets),
         *([f"Trained on: {'; '.join(dates)}."] if dates else []),
     ]
-    return markdown(title, pd.DataFrame(lines), notes)
+    return markdown(title, pd.DataFrame(lines), notes, *verdicts(scores, made, margin))
 
 
 def main() -> None:
@@ -155,9 +186,10 @@ def main() -> None:
         scores.round(7).to_csv(path, index=False, compression={"method": "gzip", "mtime": 1})
     spread = {"made_of": str(kept), "rows": spread_rows(scores, made)}
     texts = {sidecar: made, SPREAD: spread}
+    margin = read_file(Path("config.yaml"))["margin"]
     head = "# Made by workflow/tools/replicates.py\n"
     write_texts({str(p): head + yaml.safe_dump(v, sort_keys=False) for p, v in texts.items()})
-    write_texts({"docs/replicates.md": page(title, scores, made)})
+    write_texts({"docs/replicates.md": page(title, scores, made, margin)})
     print(
         f"{kept}: {len(scores.drop_duplicates(RUN))} runs of {len(scores.drop_duplicates(RUN[:2]))}"
         " methods and noise settings"
