@@ -395,7 +395,7 @@ def test_a_test_set_of_one_and_images_without_contrast(project: Project, tmp_pat
     for name in ("mine", "black"):
         for number, level in levels.items():
             Image.fromarray(np.full((20, 20), level, np.uint8)).save(folder / f"{number}.png")
-        sources = f"datasets={{{name}: {{sources: [{folder}], train: 5}}}}"
+        sources = f"datasets={{{name}: {{sources: [{folder}], train: 5, duplicates: keep}}}}"
         project.succeed("all", "figures", *ONE, f"dataset={name}", sources)
         scores = pd.read_csv(project.folder / f"results/{name}/scores.csv")
         assert len(scores) == 3

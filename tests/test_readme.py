@@ -68,6 +68,8 @@ def two_doses(config: dict) -> None:
 def test_command_runs(project: Project, tmp_path: Path, command: str):
     if "FOLDER" in command:
         pytest.skip("needs images; test_images_of_one_s_own runs it")
+    if "join" in command:
+        pytest.skip("needs folders; test_sources_are_joined runs the like")
     if "slurm" in command:
         pytest.skip("needs a cluster; test_a_cluster_makes_what_one_machine_makes runs it")
     if "replicates" in command:

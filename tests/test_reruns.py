@@ -139,7 +139,7 @@ def test_nothing_runs_in_a_fresh_clone_with_copied_results(finished: Project, tm
 def test_nothing_runs_in_a_copy_with_images_of_one_s_own(project: Project, tmp_path: Path):
     """A folder has no content that could be compared; its date is another one in a copy."""
     images = own_images(tmp_path)
-    mine = f"datasets={{mine: {{sources: [{images}], train: 6}}}}"
+    mine = f"datasets={{mine: {{sources: [{images}], train: 6, duplicates: keep}}}}"
     arguments = ["--config", "dataset=mine", mine, ONLY_MEDIAN]
     project.succeed(*arguments)
     assert project.script("verify.py").returncode == 0

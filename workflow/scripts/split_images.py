@@ -31,7 +31,8 @@ def in_words(found: Sequence[Twins], ids: Sequence[str], parts: Sequence[str]) -
 def main(snakemake: Snakemake) -> None:
     params, inputs, output = snakemake.params, snakemake.input, snakemake.output
     images = StoredImages(inputs.images)
-    ids = [line["id"] for line in read_table(inputs.ids)]
+    lines = read_table(inputs.ids)
+    ids = [line["id"] for line in lines]
     patients = patients_of(ids, params.patient) if params.patient else None
     found: list[Twins] = []
     if table := inputs.get("table"):
@@ -69,9 +70,9 @@ def main(snakemake: Snakemake) -> None:
         chosen = (image for image, own in zip(images, parts, strict=True) if own == part)
         shape = (len(names), *images.shape[1:])
         write_images(output[part], shape, images.dtype, chosen)
-    columns = {"id": ids, "part": parts} | ({"patient": patients} if patients else {})
-    rows = zip(*columns.values(), strict=True)
-    write_table(output.split, (dict(zip(columns, row, strict=True)) for row in rows))
+    more = [{"patient": name} for name in patients] if patients else [{}] * len(ids)
+    rows = zip(lines, parts, more, strict=True)
+    write_table(output.split, (line | {"part": part} | own for line, part, own in rows))
     write_text(output.twins, text)
 
 
