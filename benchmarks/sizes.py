@@ -22,6 +22,7 @@ from noise.models import corrupt
 from recipes.published import Published
 from recipes.supervised import Supervised
 from render_phantom import render
+from results.pages import markdown
 from results.scores import scores
 from trainers import Ours
 from training.processor import chosen_processor, keep_freed_memory
@@ -78,16 +79,11 @@ def page(table: pd.DataFrame) -> str:
     for size in others:
         rows[f"{size}, ms"] = medians[size].map("{:.1f}".format)
         rows[f"{size}, times {first}"] = ratios[size].map("{:.1f}".format)
-    text = (
-        rows.rename_axis("")
-        .reset_index()
-        .to_markdown(index=False, disable_numparse=True, stralign="right")
+    note = (
+        f"Processor time of one thread; medians of {wide.index.levshape[1]} rounds, in which sizes "
+        "took turns."
     )
-    return (
-        f"# Times by image size\n\n{text}\n\n- Processor time of one thread; medians of "
-        f"{wide.index.levshape[1]} rounds, in which sizes took turns. The machine was shared with "
-        "a long training: the ratios count, the milliseconds are those of this machine.\n"
-    )
+    return markdown("Times by image size", rows.rename_axis("").reset_index(), [note])
 
 
 def main() -> None:

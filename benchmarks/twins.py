@@ -35,6 +35,7 @@ from images.reading import SUFFIXES
 from images.resizing import read_resized, resize
 from noise.seeds import generator
 from render_phantom import render
+from results.pages import markdown
 
 RESULT = Path(__file__).resolve().parent / "results" / "twins.md"
 SIZE = 128
@@ -77,7 +78,7 @@ def measured(name: str, images: np.ndarray, known: set[tuple[int, int]] | None) 
     Args:
         name: What the images are.
         images: Shape (N, size, size), values in [0, 1].
-        known: Which pairs are there; None takes those that are found.
+        known: Which pairs are there; None takes those that the signs alone find.
     """
     every, started = range(len(images)), time.process_time()
     with stored(images) as file:
@@ -86,13 +87,13 @@ def measured(name: str, images: np.ndarray, known: set[tuple[int, int]] | None) 
     seconds = time.process_time() - started
     alike = {pair[:2]: pair.alike for pair in pairs}
     found = {pair for pair, value in alike.items() if value >= search.LEAST_ALIKE}
-    known = found if known is None else known
     whole = [films.signs(image) for image in images]
     close = {
         (first, second)
         for first, second in itertools.combinations(every, 2)
         if np.count_nonzero(whole[first] ^ whole[second]) <= films.MOST_BITS_OF_TWINS
     }
+    known = close if known is None else known
     return {
         "images": name,
         "pairs": len(known),
@@ -142,15 +143,14 @@ def scale(count: int) -> dict[str, Any]:
     return row | {"MiB": f"{tracemalloc.get_traced_memory()[1] / 2**20:.0f}"}
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """Return a table in Markdown, fractions with three digits."""
-    cells = table.map(lambda cell: f"{cell:.3f}" if isinstance(cell, float) else cell)
-    return cells.to_markdown(index=False, disable_numparse=True, stralign="right")
+def in_text(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table as text, fractions with three digits."""
+    return table.map(lambda cell: f"{cell:.3f}" if isinstance(cell, float) else str(cell))
 
 
 def page(arguments: argparse.Namespace) -> str:
     """Return the results in Markdown."""
-    count, twins, rows, near = arguments.phantoms, arguments.twins, [], ""
+    count, twins, rows, near = arguments.phantoms, arguments.twins, [], []
     for number, seed in ((count // 2, FIXED_ON), (count, arguments.seed)):
         found = phantoms(number, twins, seed, arguments.processes)
         known = {(place, number + place) for place in range(twins)}
@@ -160,10 +160,10 @@ def page(arguments: argparse.Namespace) -> str:
         paths = sorted(path for path in arguments.images.iterdir() if path.suffix in SUFFIXES)
         real = np.stack([read_resized(path, SIZE) for path in paths])
         rows.append(measured(f"{len(paths)} real images", real, None))
-        near = f"\n\n## Nearest\n\n{markdown(nearest(real, [path.stem for path in paths]))}"
+        near = ["Nearest", in_text(nearest(real, [path.stem for path in paths]))]
     scales = pd.DataFrame(map(scale, (10_000, 40_000)))
-    parts = [f"# Films that are there twice\n\n## Found\n\n{markdown(pd.DataFrame(rows))}", near]
-    return "".join([*parts, f"\n\n## Many\n\n{markdown(scales)}\n"])
+    found = in_text(pd.DataFrame(rows))
+    return markdown("Films that are there twice", "Found", found, *near, "Many", in_text(scales))
 
 
 def main() -> None:

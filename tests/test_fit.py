@@ -19,8 +19,7 @@ from images.resizing import fitted
 from make_table import mean_table, notes, published_form, with_marks, with_published
 from noise.seeds import generator
 from results.answer import answer, winners
-from results.intervals import ALIKE as NOT_JUDGED
-from results.intervals import compare, grids_of
+from results.intervals import NOT_JUDGED, compare, grids_of
 from results.reading import read_variances
 from results.report_tables import answer_table, methods_latex, methods_table, published_latex
 from results.scores import variance_between

@@ -105,6 +105,7 @@ wildcard_constraints:
 
 TRAININGS = replicate_parts(config["replicates"]["training"])
 DRAWS = replicate_parts(config["replicates"]["noise"])
+REPEATED = len(TRAININGS) > 1 or len(DRAWS) > 1
 
 
 def each(pattern, methods, noises=NOISES, trainings=[""], draws=[""]):

@@ -3,8 +3,8 @@
 REQUIRED INPUTS: the denoised and the noisy test images, the ground truth, the training histories.
 OUTPUTS: results/{run}/table.md (the published columns) and methods.md (every method), each as
 csv and html too; pairs.csv, the methods compared in pairs; scores.csv, a line for each test image;
-variances/, how much each method's images vary; figures/. The rule `figures` makes all figures; a run without a target makes those of the examples,
-the training and the costs.
+variances/, how much each method's images vary; figures/. The rule `figures` makes all figures; a
+run without a target makes those of the examples, the training and the costs.
 """
 
 
@@ -183,7 +183,7 @@ rule plot_examples:
         noise=lookup(dpath="noise/{noise}", within=config),
         published=IN_TABLE,
         candidates=candidates,
-        repeated=len(TRAININGS) > 1 or len(DRAWS) > 1,
+        repeated=REPEATED,
         code=source_digests("plot_examples.py"),
     script:
         "../scripts/plot_examples.py"
@@ -272,7 +272,7 @@ rule plot_errors:
         noise=lookup(dpath="noise/{noise}", within=config),
         published=IN_TABLE,
         candidates=candidates,
-        repeated=len(TRAININGS) > 1 or len(DRAWS) > 1,
+        repeated=REPEATED,
         code=source_digests("plot_errors.py"),
     script:
         "../scripts/plot_errors.py"

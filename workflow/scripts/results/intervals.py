@@ -19,7 +19,7 @@ ENOUGH = 6  # trainings, for an interval over them
 SAME = 1e-9  # smaller differences of scores are rounding
 IMAGES = "images and draws"
 TRAININGS = "images, trainings and draws"
-ALIKE = "not judged, since the images of one method hardly differ from each other"
+NOT_JUDGED = "not judged, since the images of one method hardly differ from each other"
 FEW = f"images and draws alone, since a trained method has fewer than {ENOUGH} trainings"
 PAIRS = ["noise", "first", "second", "difference", "low", "high", "p", "verdict", "over"]
 
@@ -133,7 +133,7 @@ def compare(
         if noise == other:
             two = [grids[noise, first], grids[noise, second]]
             over = basis(two, [first in trained, second in trained])
-            over = ALIKE if {(noise, first), (noise, second)} & {*alike} else over
+            over = NOT_JUDGED if {(noise, first), (noise, second)} & {*alike} else over
             names = {"noise": noise, "first": first, "second": second, "over": over}
             numbers = {} if obstacle(*two) else difference(*two, margin)
             verdict = {"p": math.nan, "verdict": ""} if over not in (IMAGES, TRAININGS) else {}
