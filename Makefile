@@ -6,10 +6,19 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 IMAGES ?= $(value ISBI2015_IMAGES)
 export IMAGES
 # Quoted by Python, since a folder may have any name.
-QUOTED = $$($(BIN)/python -c 'import json, os; print(json.dumps(os.environ["IMAGES"], ensure_ascii=False))')
-SOURCES = "datasets={isbi2015: {sources: [$(QUOTED)]}}"
+quoted = $$($(BIN)/python -c 'import json, os; print(json.dumps(os.environ["$1"], ensure_ascii=False))')
+SOURCES = "datasets={isbi2015: {sources: [$(call quoted,IMAGES)]}}"
+# Snakemake takes quotes off both ends of a value, so blanks are put there.
+FILMS = "images= $(call quoted,IMAGES) " $(if $(OUT),"out= $(call quoted,OUT) ") \
+  $(if $(METHOD),"method=$$METHOD") $(if $(NOISE),"noise_level={$$NOISE}")
 
-.PHONY: help run report test lint verify why check-paper real paper methods detector bench keras phantom-page readme
+# Of `make denoise`; the files of the films may have any name as well.
+OUT ?=
+METHOD ?=
+NOISE ?=
+export OUT METHOD NOISE
+
+.PHONY: help run denoise report test lint verify why check-paper real paper methods detector model bench keras phantom-page readme
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -17,6 +26,10 @@ help: ## list the targets
 run: .venv/run ## the table and the figures on the digital phantom
 	$(SNAKEMAKE)
 	@cat results/phantom/table.md 2>/dev/null || true # another data set may be configured
+
+denoise: .venv/run ## denoise films: IMAGES=FOLDER [OUT=denoised] [METHOD=nl_means] [NOISE='dose: 100, electronic: 0.01']
+	@test "$(origin IMAGES)" != file || { echo "say where your films are: make denoise IMAGES=FOLDER" >&2; exit 1; }
+	$(SNAKEMAKE) --keep-going --quiet rules --configfile config/denoise.yaml --config $(FILMS)
 
 report: .venv/run ## results/<run>/report.html: a run as one page to mail; ARGS="..." as for why
 	$(SNAKEMAKE) $(ARGS) -- page
@@ -56,6 +69,15 @@ methods: .venv/bm3d need-images ## the tables of docs/denoisers.md, on the real 
 detector: .venv/run need-images ## the table for the noise of a detector, on the real images
 	$(SNAKEMAKE) --configfile config/detector.yaml --config dataset=isbi2015 $(SOURCES)
 
+RELEASE := $(BIN)/python workflow/tools/release.py results/model/models/quantum_100/unet_any.pt \
+  resources/models/unet_any.safetensors
+SCORES := results/phantom-any-noise/methods.md\#SSIM
+model: .venv/run ## resources/models/: the network for any noise, trained again
+	$(SNAKEMAKE) --configfile config/model.yaml
+	$(RELEASE)
+	$(SNAKEMAKE) --configfile config/any-noise.yaml
+	$(RELEASE) --scores '$(SCORES)'
+
 bench: .venv/run ## run the benchmarks that this machine can run, into benchmarks/results/
 	$(BIN)/python benchmarks/run.py $${IMAGES:+--images "$$IMAGES"} \
 	  $(if $(wildcard .venv-keras/run),--keras .venv-keras/bin/python)
@@ -89,6 +111,6 @@ need-images:
 	.venv-keras/bin/pip install --quiet -r requirements-keras.txt
 	touch $@
 
-.venv/test: requirements-dev.txt .venv/run
+.venv/test: requirements-dev.txt requirements-onnx.txt .venv/run
 	$(BIN)/pip install --quiet -r requirements-dev.txt
 	touch $@

@@ -56,6 +56,7 @@ def rows(steps: int, device: str, threads: int, count: int = IMAGES) -> list[Res
                 params={
                     **{"plugin": "autoencoder", "settings": settings | {"training": training}},
                     **{"noise": model, "seed": 1, "device": device, "code": "benchmark"},
+                    "learns_from": "phantom",
                 },
                 wildcards={"noise": noise, "method": "autoencoder"},
             )

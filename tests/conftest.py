@@ -1,6 +1,8 @@
 """What several tests need: the project copied to a fresh folder, and the real images."""
 
 import contextlib
+import fcntl
+import functools
 import importlib.metadata
 import json
 import os
@@ -8,7 +10,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import venv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 # Jobs of the workflow say how many threads they take; tests take one.
@@ -19,6 +23,10 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+
+# What `make test` hands on is not for the makes that tests run.
+for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "IMAGES", "OUT", "METHOD", "NOISE"):
+    os.environ.pop(name, None)
 
 ROOT = Path(__file__).resolve().parents[1]
 SNAKEMAKE = [sys.executable, "-m", "snakemake"]
@@ -38,6 +46,15 @@ def shown(dag):
 print(json.dumps(plan(sys.argv[1:], lambda dag: list(shown(dag)))))
 """
 PARTS = ["Snakefile", "config.yaml", "config", "profiles", "workflow"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with tests that share a long run: at the end they would leave a processor idle.
+
+    For the same reason those that run the workflow come before all that take a moment.
+    """
+    markers = ["xdist_group", "slow"]
+    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in markers])
 
 
 @pytest.fixture(scope="session")
@@ -93,6 +110,39 @@ PROCESSORS = [
 ]
 
 
+@functools.cache
+def forks() -> tuple[subprocess.Popen, str]:
+    """The process of forks.py, which ends with this one, and the socket where it takes jobs."""
+    socket = f"{tempfile.mkdtemp()}/jobs"
+    command = [sys.executable, ROOT / "tests/forks.py", socket]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    return process, socket
+
+
+def forked(
+    arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
+) -> subprocess.CompletedProcess:
+    """Run Python with these arguments, in which Snakemake is imported already."""
+    server, _ = forks()
+    with tempfile.NamedTemporaryFile("r", encoding="utf-8") as file:
+        print(
+            json.dumps([arguments, str(folder), dict(environment), file.name]),
+            file=server.stdin,
+            flush=True,
+        )
+        status = int(server.stdout.readline())
+        return subprocess.CompletedProcess(arguments, status, file.read())
+
+
+def with_packages(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess:
+    """Run Python with these arguments, in which the packages that jobs use are imported already."""
+    stand_in = [sys.executable, "-IS", ROOT / "tests/forked_job.py", forks()[1]]
+    return subprocess.run(
+        [*stand_in, *arguments], cwd=folder, text=True, stdout=subprocess.PIPE, check=False
+    )
+
+
 class Project:
     """A copy of the project in which a test runs Snakemake, edits files and looks at results."""
 
@@ -109,10 +159,12 @@ class Project:
         for file in (ROOT / "resources").iterdir():
             if file.is_file():
                 shutil.copy(file, folder / "resources" / file.name)
+        # Of megabytes, and no test changes it.
+        (folder / "resources" / "models").symlink_to(ROOT / "resources" / "models")
 
     def copied(self, folder: Path) -> "Project":
         """Return a copy of the project and of its results in another folder."""
-        return Project.at(shutil.copytree(self.folder, folder))
+        return Project.at(shutil.copytree(self.folder, folder, symlinks=True))
 
     @classmethod
     def at(cls, folder: Path) -> "Project":
@@ -123,6 +175,8 @@ class Project:
 
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess:
         """Run a command in the project's folder; the output is in `stdout`."""
+        if command[0] == sys.executable and "PYTHONPATH" not in environment:
+            return forked(command[1:], self.folder, os.environ | environment)
         return subprocess.run(
             command,
             cwd=self.folder,
@@ -136,8 +190,9 @@ class Project:
     def snakemake(
         self, *arguments: str, cores: int = 2, **environment: str
     ) -> subprocess.CompletedProcess:
-        """Run Snakemake as a user would."""
-        return self.run(*SNAKEMAKE, "--cores", str(cores), *arguments, **environment)
+        """Run Snakemake as a user would, but for images that are too few to share their work."""
+        options = [f"--cores={cores}", "--set-threads=render_phantom=1"]
+        return self.run(*SNAKEMAKE, *options, *arguments, **environment)
 
     def make(self, *arguments: str) -> subprocess.CompletedProcess:
         """Run a target of the Makefile with the tests' own interpreter, which has all packages."""
@@ -193,12 +248,22 @@ def project(tmp_path: Path) -> Project:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A copy of the project, run to the end with a tiny configuration. Not to be changed."""
-    project = Project(tmp_path_factory.mktemp("finished"))
-    project.edit_config(tiny)
-    project.edit_config(lambda config: config.update(select={"noise": TWO_NOISES}))
-    project.succeed()
-    return project
+    """A copy of the project, run to the end with a tiny configuration. Not to be changed.
+
+    Of several workers one makes it, and the others copy it.
+    """
+    own = tmp_path_factory.getbasetemp()
+    first = Project.at((own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "finished")
+    with first.folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if first.folder.exists():
+            return first.copied(own / "finished")
+        project = Project(tmp_path_factory.mktemp("finished"))
+        project.edit_config(tiny)
+        project.edit_config(lambda config: config.update(select={"noise": TWO_NOISES}))
+        project.succeed()
+        project.copied(first.folder)
+        return project
 
 
 TWO_NOISES = ["gaussian_0.1_0_1", "poisson_0.2_1"]

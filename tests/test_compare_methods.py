@@ -330,7 +330,7 @@ def test_page_of_all_methods(tmp_path, monkeypatch, labels):
     params = {"dataset": "phantom", "rendered": True, "image_size": 32, "noise": NOISE}
     params |= {"labels": labels, "caveats": CAVEATS, "uses": USES}
     params |= {"trained": ["autoencoder", "unet"], "margin": 0.005}
-    params |= {"references": ["unet"], "allowed": {}}
+    params |= {"references": ["unet"], "allowed": {}, "elsewhere": {}, "given": []}
     compare_methods.main(job_of(input=paths, output=outputs, params=params))
     text = (tmp_path / "out.md").read_text()
     assert text.startswith("# All methods: digital phantom (phantom)\n")

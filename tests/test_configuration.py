@@ -1,4 +1,5 @@
 import copy
+import importlib
 import shutil
 from pathlib import Path
 
@@ -185,7 +186,7 @@ methods/unet/tune = {blocks: [1, 2]} | unknown key
 methods/unet/only = [] | [] is not allowed; allowed: at least 1 entry
 methods/unet/only = [nowhere] | .0: 'nowhere' is not allowed; allowed: gaussian_0.1_0_1
 methods/unet/widths = [8, 8, 8, 8, 8] | [8, 8, 8, 8, 8] is not allowed; allowed: at most 4 entries
-methods/unet/training/keep = last | unknown key; allowed: batch, capture, layout, learning_rate
+methods/unet/training/keep = last | unknown key; allowed: augmentation, batch, capture, layout
 """
 
 
@@ -219,7 +220,8 @@ def test_what_a_method_uses_is_what_its_plugin_recipe_and_inversion_use():
     inverted = {"plugin": "median", "size": 3, "inversion": True}
     methods = methods_of(checked(CONFIG, METHODS, {"methods": {"inverted": inverted}}))
     uses = {"median": (), "autoencoder": ("clean images",)}
-    uses |= dict.fromkeys(["inverted", "noise2noise"], ("noise model",))
+    uses |= dict.fromkeys(["noise2noise", "noise2void", "blind_spot_estimated"], ())
+    uses |= dict.fromkeys(["inverted", "noise2noise_likelihood", "blind_spot"], ("noise model",))
     uses |= dict.fromkeys(["tuned_median", "unet", "dncnn"], BOTH)
     assert {name: methods[name].uses for name in uses} == uses
 
@@ -230,7 +232,13 @@ def test_configuration_of_everything_turns_every_method_on():
     used = {entry.get("plugin", name) for name, entry in config["methods"].items()}
     assert used == set(plugins("methods"))
     off = set(config["methods"]) - set(checked(CONFIG, METHODS)["select"]["methods"])
-    assert off == {"unet_large", "bm3d", "bm3d+inversion"}
+    learns_alone = {
+        "noise2noise_likelihood",
+        "blind_spot",
+        "blind_spot_estimated",
+        "blind_spot_on_test",
+    }
+    assert off == {"unet_large", "unet_any", "bm3d", "bm3d+inversion"} | learns_alone
     assert config["run"] == "phantom-methods"
     methods = methods_of(config)
     assert methods["tuned_median"].grid
@@ -296,13 +304,6 @@ def test_lattice_step_is_for_poisson_noise_alone_and_has_no_column_in_the_publis
     assert "table: 'unet+lattice' has a caveat" in message
 
 
-def test_recipes_say_whether_the_inversion_is_applied():
-    methods = methods_of(checked(CONFIG, METHODS)).values()
-    inverted = {method.name for method in methods if method.inversion}
-    assert {"noise2noise", "noise2void", "tuned_median+inversion"} <= inverted
-    assert not {"unet", "median", "tuned_median"} & inverted
-
-
 def test_a_run_may_be_named_after_the_data_set():
     assert given('run: "{dataset}-wide"')["run"] == "phantom-wide"
 
@@ -327,13 +328,14 @@ FUNCTION = "def denoise(noisy, noise, settings):\n    return noisy\n"
 NETWORK = "def build_network(settings, noise):\n    pass\n"
 # What a file declares, and what the message says after the file's name.
 NONSENSE = """
-RECIPE = "sourdough"; NETWORK | RECIPE: 'sourdough' is not allowed; allowed: noise2
-NETWORK | RECIPE: None is not allowed; allowed: noise2
+RECIPE = "sourdough"; NETWORK | RECIPE: 'sourdough' is not allowed; allowed: any_noise, blind_spot
+NETWORK | RECIPE: None is not allowed; allowed: any_noise, blind_spot
 x = 1 | has neither a function `denoise` nor `build_network`
 def denoise(: | can't be read as Python
 USES = ["clean image"]; FUNCTION | USES.0: 'clean image' is not allowed; allowed: clean images, no
 USES = "noise model"; FUNCTION | USES: 'noise model' is not allowed; allowed: a value of type array
 IMAGE_SIZE_MULTIPLE = 0; FUNCTION | IMAGE_SIZE_MULTIPLE: 0 is not allowed; allowed: 1 or more
+CONDITIONED = "yes"; FUNCTION | CONDITIONED: 'yes' is not allowed; allowed: a value of type boolean
 CAVEAT = True; FUNCTION | CAVEAT: True is not allowed; allowed: a value of type string
 EXPLOITS_LATTICE = True; FUNCTION | EXPLOITS_LATTICE: True is not allowed; allowed: nothing; say
 SIZES = [1, 2]; SETTINGS = {"a": {"enum": SIZES}}; FUNCTION | SETTINGS: a computed value (files
@@ -349,6 +351,16 @@ def test_a_plugin_that_declares_nonsense_is_refused(plugin_folder, case):
     source = source.replace("; ", "\n").replace("FUNCTION", FUNCTION).replace("NETWORK", NETWORK)
     (plugin_folder / "methods/bread.py").write_text(source)
     assert f"bread.py: {words}" in refused(changed("methods/bread", {}))
+
+
+def test_what_is_read_of_a_plugin_is_what_it_declares_when_it_runs():
+    """Also where it joins its settings with those of another one."""
+    for folder in ("methods", "recipes", "distributions"):
+        for name in plugins(folder):
+            found = getattr(importlib.import_module(f"{folder}.{name}"), "SETTINGS", None)
+            assert declarations(folder, name).get("SETTINGS") == found, name
+    joined = declarations("methods", "blind_spot")["SETTINGS"]
+    assert set(joined) == {"widths", "blocks", "stages", "partitions"}
 
 
 def test_a_distribution_needs_its_settings_and_its_function(plugin_folder):

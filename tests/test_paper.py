@@ -10,7 +10,7 @@ from skimage.transform import resize
 
 from conftest import Project
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("paper")]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,18 @@ from torch import nn
 from torch.nn.functional import conv2d
 
 from engine.messages import InputError
-from methods import autoencoder, dncnn, noise2noise, noise2void, unet, unet_lattice
+from methods import (
+    autoencoder,
+    blind_spot,
+    blind_spot_estimated,
+    dncnn,
+    noise2noise,
+    noise2noise_likelihood,
+    noise2void,
+    unet,
+    unet_any,
+    unet_lattice,
+)
 from noise.seeds import generator
 from test_denoisers import GAUSSIAN, POISSON, built
 from test_denoisers import recipe_of as recipe_with
@@ -31,10 +42,19 @@ CASES = [
     (autoencoder, {"tail": [4]}, GAUSSIAN),
     (unet, SMALL, GAUSSIAN),
     (unet, SMALL, {"distribution": "poisson_gaussian", "dose": 20, "electronic": 0.1}),
+    (unet_any, SMALL, {"distribution": "poisson_gaussian", "dose": 20, "electronic": 0.1}),
     (unet_lattice, SMALL, POISSON),
     (dncnn, {"depth": 3, "width": 4}, GAUSSIAN),
     (noise2noise, SMALL, POISSON),
     (noise2void, SMALL, GAUSSIAN),
+    (blind_spot, SMALL | {"partitions": 1, "stages": 1}, POISSON),
+    (blind_spot, SMALL | {"partitions": 1, "stages": 2}, GAUSSIAN),
+    (noise2noise_likelihood, SMALL | {"stages": 2}, GAUSSIAN),
+    (
+        blind_spot_estimated,
+        SMALL | {"partitions": 1, "stages": 2},
+        {"distribution": "poisson_gaussian", "dose": 20, "electronic": 0.1},
+    ),
 ]
 each_network = pytest.mark.parametrize(("plugin", "settings", "noise"), CASES)
 needs_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -43,7 +63,8 @@ needs_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a 
 def recipe_of(plugin, settings, noise, processor):
     """Return a short training; the published one's last batch of an epoch is small."""
     clean, network = generator(1, "processor").random((25, 16, 16)), built(plugin, settings, noise)
-    training = {"batch": 6, "learning_rate": 3e-3, "keep": "last"}
+    training = {"batch": 6, "learning_rate": 3e-3, "keep": "last", "augmentation": "deformations"}
+    training |= {"patch": 8, "gain": [0.01, 0.05], "deviation": [0.02, 0.1], "first": 0.9}
     return recipe_with(recipe_class(plugin.RECIPE), network, clean, noise, processor, **training)
 
 

@@ -11,9 +11,10 @@ from conftest import TWO_NOISES, Project
 from engine.configuration import checked, read_file
 from engine.plugins import ConfigurationError
 from replicates import verdicts
+from results.wording import MISSING
 from test_reruns import COMPARED, CURVES, FIGURES, TABLE, jobs
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("replicates")]
 
 TRAINED, SCORED = ["autoencoder", "unet"], ["autoencoder", "median", "unet", "noisy"]
 TWICE = ["--config", "replicates={training: 2, noise: 2}"]
@@ -156,3 +157,30 @@ def test_six_trainings_have_a_verdict_over_the_draws_that_all_have():
     assert "Over the first 2 draws." in notes[0] and "for 1 pair." in notes[1]
     few = {name: {"made": {1: ""} if entry["made"] else {}} for name, entry in made.items()}
     assert verdicts(scores[scores["training"] < 6], few, margin=0.05) == []
+
+
+def test_scores_of_rows_are_kept_and_shown_before_a_run_is_complete(finished: Project, tmp_path):
+    """In two parts, as two machines would make them."""
+    project = finished.copied(tmp_path / "project")
+    scores = project.folder / "results/phantom/scores"
+    late = scores / "poisson_0.2_1/unet.csv"
+    aside = late.rename(tmp_path / "late.csv")
+    arguments = ["evidence.py", "results/phantom", "--yardstick=unet", "--configfile=config.yaml"]
+    assert project.script(*arguments).returncode == 0
+    page = project.folder / "resources/evidence/phantom.md"
+    rows = [line.split("|") for line in page.read_text().split("##")[0].splitlines() if "|" in line]
+    before = {row[1].strip(): [cell.strip() for cell in row[2:4]] for row in rows}
+    assert before["U-Net"][1] == MISSING
+    shutil.rmtree(scores)
+    late.parent.mkdir(parents=True)
+    aside.rename(late)
+    assert project.script(*arguments).returncode == 0
+    expected = pd.read_csv(finished.folder / "results/phantom/scores.csv")
+    means = expected.groupby(["method", "noise"])["ssim"].mean()
+    text = page.read_text()
+    rows = [line.split("|") for line in text.split("##")[0].splitlines() if "|" in line]
+    after = {row[1].strip(): [cell.strip() for cell in row[2:4]] for row in rows}
+    assert after["U-Net"] == [f"{means['unet', noise]:.4f}" for noise in TWO_NOISES]
+    assert after["median"] == before["median"]
+    below = means["unet", "poisson_0.2_1"] - means["median", "poisson_0.2_1"]
+    assert f"{below:.4f}" in text.split("## Below U-Net")[1].split("##")[0]

@@ -71,10 +71,10 @@ def snakemake(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def test_the_report_shows_every_table_and_figure(snakemake, finished, tmp_path):
-    chromium = needed("chromium")
     path = tmp_path / "report.html"
     done = finished.run(*snakemake, "--report", str(path))
     assert done.returncode == 0, done.stdout
+    chromium = needed("chromium")
     path.write_text(path.read_text(encoding="utf-8") + VISIT, encoding="utf-8")
     browser = [chromium, "--headless", "--no-sandbox", "--disable-gpu"]
     patience = "--virtual-time-budget=60000"

@@ -211,7 +211,7 @@ def test_files_of_the_table_say_the_same(tmp_path, rendered):
     varied = pd.DataFrame(lines, columns=["noise", "method", "variance_share"])
     varied.to_csv(inputs["variances"][0], index=False)
     params = {"dataset": "mine", "rendered": rendered, "image_size": 64, "noise": NOISE}
-    params["labels"] = {"autoencoder": "a <b> | *c*"}
+    params |= {"labels": {"autoencoder": "a <b> | *c*"}, "elsewhere": {}}
     params["budgets"] = {"autoencoder": {name: {"steps": 50, "batch": 10} for name in NOISE}}
     make_table.main(job_of(input=inputs, output=paths, params=params))
     kind = "digital phantom" if rendered else "real images"

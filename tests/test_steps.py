@@ -161,6 +161,7 @@ HEAVY = {"matplotlib", "pandas", "pydicom", "scipy", "skimage", "torch"}
     ("script", "needed"),
     [
         ("split_images", {"scipy", "skimage"}),
+        ("search_twins", {"scipy", "skimage"}),
         ("corrupt_images", set()),
         ("filter_images", set()),
         ("score_images", {"scipy", "skimage"}),

@@ -73,8 +73,9 @@ def test_the_command_has_the_options_of_the_run(copy: Project):
     (copy.folder / "my settings.yaml").write_text("image_size: 24\n")
     select = f"select={{noise: [{POISSON}], methods: [median]}}"
     label = 'methods={median: {label: "Tukey\'s"}}'
-    copy.succeed("--configfile", "my settings.yaml", "--config", "run=other", select, label)
     target = copy.folder / "results/other/table.md"
+    options = ["--configfile", "my settings.yaml", "--config", "run=other", select, label]
+    copy.succeed(*options, "--", "results/other/table.md")
     right = target.read_bytes()
     target.write_text("nonsense")
     assert rebuild(copy, said(copy, "verify.py", "results/other", status=1)) == 1
@@ -168,10 +169,12 @@ def test_a_run_in_another_directory(project: Project, tmp_path: Path):
     there = ["--directory", str(elsewhere.folder), "--config"]
     project.planned(*there, "dataset=isbi2015")  # its published numbers are found
     there += ["dataset=mine", f"select={{noise: [{POISSON}], methods: [median]}}"]
+    there += ["--", "results/mine/table.md"]
     project.succeed(*there)
     assert not (project.folder / "results").exists()
     assert project.planned(*there) == set()
-    assert "because seed: 2015 became 7" in said(project, "why.py", *there, "seed=7")
+    seed = [*there[:-2], "seed=7", *there[-2:]]
+    assert "because seed: 2015 became 7" in said(project, "why.py", *seed)
 
     table = elsewhere.folder / "results/mine/table.md"
     right = table.read_bytes()

@@ -148,6 +148,23 @@ def interrupted(steps):
             yield
 
 
+def whole_and_resumed(made, folder, steps):
+    """Train what `made` returns without a stop, and with one after some steps.
+
+    Returns:
+        For each the recipe, and what `train` returned.
+    """
+
+    def training(name):
+        recipe = made()
+        return recipe, train(recipe, checkpoint=folder / name, identity="test", name="test")
+
+    whole = training("whole.pt")
+    with interrupted(steps):
+        training("c.pt")
+    return whole, training("c.pt")
+
+
 @pytest.mark.parametrize(("device", "autocast"), PROCESSORS)
 @pytest.mark.parametrize("keep", ["last", "best"])
 def test_interrupted_training_ends_bit_identical(tmp_path, monkeypatch, device, autocast, keep):
@@ -258,6 +275,7 @@ def job(tmp_path, monkeypatch):
         wildcards=SimpleNamespace(noise="some", method="small", training=""),
         params=SimpleNamespace(
             **{"plugin": "unet", "seed": 7, "device": "cpu", "code": "some digest"},
+            learns_from="phantom",
             settings={"widths": [4], "blocks": 1, "training": training},
             noise={"distribution": "gaussian", "factor": 0.1, "mean": 0, "std": 1},
         ),

@@ -4,7 +4,10 @@ Each rule is handed only its own slice of the configuration, and digests of the 
 So a change reruns what depends on it and nothing else.
 """
 
+import atexit
 import functools
+import hashlib
+import json
 import math
 import sys
 from pathlib import Path
@@ -13,11 +16,14 @@ PROJECT = Path(workflow.current_basedir).parents[1]
 sys.path.insert(0, str(PROJECT / "workflow" / "scripts"))
 from engine.configuration import configured, options_of
 from engine.digests import source_digests
+from engine.films import PAGE, film_method, given_noise, refusals
 from engine.locks import begin
 from engine.machine import package_versions, wants_gpu
 from engine.messages import RESUME
 from engine.methods import methods_of
 from engine.plan import HANDED_ON, agree, planned_gpus
+from files.atomic import file_digest
+from files.jsons import read_json
 from files.tables import ids_of
 from noise.seeds import replicate_parts
 
@@ -70,9 +76,23 @@ CANDIDATES = [
     if not method.caveat and not method.reference
 ]
 RENDERED = [name for name, entry in config["datasets"].items() if "subjects" in entry]
+# Those that learn from another data set than the one that is scored.
+ELSEWHERE = {
+    name: {"dataset": method.elsewhere, "rendered": method.elsewhere in RENDERED}
+    for name, method in SELECTED.items()
+    if method.elsewhere
+}
 # Then what only reads and writes arrays takes seconds.
 IS_QUICK = config["image_size"] <= 256
 IS_RENDERED = config["dataset"] in RENDERED
+# Those of a folder that is to be denoised, by their names in the run; of other runs none.
+FILM_METHOD = film_method(config, own_file)
+FILMS = {}
+if FILM_METHOD:
+    from films.folder import films_of  # takes time, which other runs don't need
+
+    is_run = workflow.is_main_process and not workflow.output_settings.dryrun
+    FILMS = films_of(config, FILM_METHOD, note=is_run)
 GPUS = planned_gpus(wants_gpu(config["device"]), main=workflow.is_main_process)
 agree(config, SELECTED.values(), main=workflow.is_main_process)
 
@@ -98,6 +118,9 @@ wildcard_constraints:
     noise=one_of(config["noise"]),
     method=one_of([*METHODS, "noisy"]),
     part="train|test",
+    # Of pairs: nothing for those of the scored data set, `/NAME` for those of another one.
+    other=f"|/(?:{one_of(config['datasets'])})",
+    trained_on=one_of(config["datasets"]),
     # Of a training and of a draw of the noise: nothing for the first, `/2` for the second.
     training=r"|/\d+",
     draw=r"|/\d+",
@@ -187,9 +210,9 @@ PUBLISHED = dataset_file(config["dataset"], "published")
 SPREAD = dataset_file(config["dataset"], "spread")
 
 
-def prepared(name):
-    """Return a file of the prepared data set, which all runs on it share."""
-    return f"resources/datasets/{config['dataset']}/{config['image_size']}px/{name}"
+def prepared(name, dataset=config["dataset"]):
+    """Return a file of a prepared data set, which all runs on it share."""
+    return f"resources/datasets/{dataset}/{config['image_size']}px/{name}"
 
 
 def of_method(value):
@@ -197,54 +220,82 @@ def of_method(value):
     return lambda wildcards: value(METHODS[wildcards.method])
 
 
+def given_model(wildcards):
+    """Return the file of a job's network, which is trained already."""
+    file = METHODS[wildcards.method].model.replace("{noise}", wildcards.noise)
+    return own_file(file)
+
+
+def told_noise(wildcards):
+    """Return the noise that a job's network is told, the true one or another; None if none."""
+    level = METHODS[wildcards.method].noise_level
+    true = config["noise"][wildcards.noise]
+    return {"told": true, "estimated": None, **config["noise"]}[level]
+
+
+def is_network(method):
+    return bool(method.recipe or method.model)
+
+
+given = of_method(
+    lambda method: bool(method.model)
+)  # whether a job's network is trained already
+
+
+def learned(method):
+    """Return the clean images that a method learns from."""
+    return prepared("train.npy", method.learns_from)
+
+
+def prepared_for(name):
+    """Return a function that gives a file of the data set that pairs are made from."""
+    return lambda wildcards: prepared(name, wildcards.other[1:] or config["dataset"])
+
+
+def pairs(pattern):
+    """Return a function that gives the pairs that a job's method learns from: a `{file}`."""
+
+    def path(wildcards):
+        other = METHODS[wildcards.method].elsewhere
+        file = f"train/{other}.npy" if other else "train.npy"
+        return pattern.format(file=file, **dict(wildcards.items()))
+
+    return path
+
+
+def films_apart(wildcards):
+    """Return the file that says whether films that a job's method learns from test it.
+
+    None is needed if they are rendered: no subject is one of a film, or one of another seed.
+    """
+    other = METHODS[wildcards.method].elsewhere
+    known = [config["datasets"][name] for name in (config["dataset"], other) if name]
+    seeds = {entry["seed"] if "subjects" in entry else None for entry in known}
+    return prepared(f"twins/{other}.txt") if other and len(seeds) == 1 else []
+
+
 def method_settings(wildcards):
     return METHODS[wildcards.method].settings[wildcards.noise]
 
 
-# What a job may take on a cluster; the next attempt may take more. A training that has used up its
-# time resumes. More than a partition allows would never start, so hours are not asked for lightly.
-
-
-def megabytes(wildcards, attempt):
-    """Return the memory of a job: Python, torch, and a hundred images several times."""
-    return attempt * math.ceil(2000 + 0.005 * config["image_size"] ** 2)
-
-
-def minutes(a_megabyte=0, a_pixel=0):
-    """Return a function that gives the time of a job, of its input and of one image's pixels."""
-    size = config["image_size"] ** 2
-    return lambda wildcards, input, attempt: (
-        attempt * math.ceil(15 + a_megabyte * input.size_mb + a_pixel * size)
-    )
-
-
-def rendering_minutes(wildcards, attempt):
-    """Return the time of a rendering: 15, and 18 microseconds for each pixel of its images."""
-    subjects = config["datasets"][wildcards.dataset]["subjects"]
-    pixels = subjects * int(wildcards.size) ** 2
-    return attempt * math.ceil(15 + 3e-7 * pixels)
-
-
-def batch_pixels(wildcards):
-    batch = method_settings(wildcards)["training"]["batch"]
-    return batch * config["image_size"] ** 2
-
-
-def training_megabytes(wildcards, input, attempt):
-    """Return the memory of a training: its images, up to 8 GB, and 4 kB a pixel of a batch."""
-    images = 1.2 * min(8000, input.size_mb) + 0.004 * batch_pixels(wildcards)
-    return attempt * math.ceil(images) + megabytes(wildcards, attempt)
-
-
-def training_minutes(wildcards):
-    """Return the time of a training: 20 microseconds for each pixel that it sees, 1 on a GPU."""
-    steps = method_settings(wildcards)["training"]["steps"]
-    seconds = steps * batch_pixels(wildcards) * (1e-6 if GPUS else 20e-6)
-    return math.ceil(15 + seconds / 60)
-
-
 def plugin_code(wildcards):
     return f"methods/{METHODS[wildcards.method].plugin}.py"
+
+
+def estimation_code(wildcards):
+    """Return the code that estimates the noise, if it is not told to a network that wants it."""
+    method = METHODS[wildcards.method]
+    is_estimated = method.noise_level == "estimated"
+    return "noise/estimation.py" if is_estimated else plugin_code(wildcards)
+
+
+def reading_code(wildcards):
+    """Return the code that reads a network which was trained before."""
+    return "files/models.py" if given(wildcards) else plugin_code(wildcards)
+
+
+# What scripts import by name, only where it is needed.
+APART = (estimation_code, reading_code)
 
 
 def recipe_code(wildcards):
@@ -286,6 +337,9 @@ def in_prose(method):
         "recipe": method.recipe,
         "grid": method.grid,
         "inversion": method.inversion,
+        "elsewhere": ELSEWHERE.get(method.name),
+        "given": bool(method.model),
+        "estimated": method.noise_level == "estimated",
         "settings": {
             noise: {k: v for k, v in settings.items() if k != "training"}
             for noise, settings in found.items()
@@ -309,12 +363,14 @@ def endings():
     tables = [name for name in ("table.md", "methods.md") if (results / name).exists()]
     if tables:
         yield f"Results are in {results}; tables: {', '.join(tables)}."
-    split, twins = Path(prepared("split.csv")), Path(prepared("twins.txt"))
+    split = Path(prepared("split.csv"))
     if split.exists():
         parts = {part: ids_of(part, split) for part in ("train", "test")}
-        found = [
-            f"{len(ids)} {part} ({ids[0]} to {ids[-1]})" for part, ids in parts.items()
-        ]
+        ends = {part: f" ({ids[0]} to {ids[-1]})" for part, ids in parts.items() if ids}
+        found = [f"{len(parts[part])} {part}{ends.get(part, '')}" for part in parts]
         yield f"Of the images, {' and '.join(found)}; {split} has them all."
-    if twins.exists() and (text := twins.read_text(encoding="utf-8")):
-        yield f"Data set {config['dataset']}: {text}."
+    others = dict.fromkeys(other["dataset"] for other in ELSEWHERE.values())
+    for name in ("twins.txt", *(f"twins/{other}.txt" for other in others)):
+        twins = Path(prepared(name))
+        if twins.exists() and (text := twins.read_text(encoding="utf-8")):
+            yield f"Data set {config['dataset']}: {text}."

@@ -10,14 +10,22 @@ costs/{noise}/{method}.csv.
 rule train_denoiser:
     input:
         clean=branch(
-            of_method(lambda method: method.pairs),
-            then="results/{run}/clean/train.npy",
-            otherwise=prepared("train.npy"),
+            of_method(lambda method: method.data),
+            cases={
+                "clean": of_method(learned),
+                "pairs": pairs("results/{run}/clean/{file}"),
+                "noisy test": [],
+            },
         ),
         noisy=branch(
-            of_method(lambda method: method.pairs),
-            then="results/{run}/noisy/{noise}{training}/train.npy",
+            of_method(lambda method: method.data),
+            cases={
+                "clean": [],
+                "pairs": pairs("results/{run}/noisy/{noise}{training}/{file}"),
+                "noisy test": "results/{run}/noisy/{noise}/test.npy",
+            },
         ),
+        twins=films_apart,
     output:
         model="results/{run}/models/{noise}/{method}{training}.pt",
         history="results/{run}/training/{noise}/{method}{training}.csv",
@@ -33,6 +41,7 @@ rule train_denoiser:
         mem_mb=training_megabytes,
         runtime=training_minutes,
     params:
+        learns_from=of_method(lambda method: method.learns_from),
         plugin=of_method(lambda method: method.plugin),
         settings=method_settings,
         noise=lookup(dpath="noise/{noise}", within=config),
@@ -46,7 +55,8 @@ rule train_denoiser:
 
 rule tune_method:
     input:
-        images=prepared("train.npy"),
+        images=of_method(learned),
+        twins=films_apart,
     output:
         tuning="results/{run}/tuning/{noise}/{method}.json",
     log:
@@ -86,7 +96,7 @@ rule filter_images:
     benchmark:
         "results/{run}/benchmarks/filter_images/{noise}{draw}/{method}.tsv"
     wildcard_constraints:
-        method=one_of(name for name in METHODS if not METHODS[name].recipe),
+        method=one_of(name for name in METHODS if not is_network(METHODS[name])),
     conda:
         "../envs/workflow.yaml"
     threads: 1 if IS_QUICK else 16
@@ -107,7 +117,12 @@ rule filter_images:
 rule apply_network:
     input:
         noisy="results/{run}/noisy/{noise}{draw}/test.npy",
-        model="results/{run}/models/{noise}/{method}{training}.pt",
+        model=branch(
+            given,
+            then=given_model,
+            otherwise="results/{run}/models/{noise}/{method}{training}.pt",
+        ),
+        twins=branch(given, then=films_apart),
     output:
         images="results/{run}/denoised/{noise}{draw}/{method}{training}.npy",
         cost="results/{run}/costs/{noise}{draw}/{method}{training}.csv",
@@ -116,7 +131,7 @@ rule apply_network:
     benchmark:
         "results/{run}/benchmarks/apply_network/{noise}{draw}/{method}{training}.tsv"
     wildcard_constraints:
-        method=one_of(name for name in METHODS if METHODS[name].recipe),
+        method=one_of(name for name in METHODS if is_network(METHODS[name])),
     conda:
         "../envs/workflow.yaml"
     resources:
@@ -124,10 +139,13 @@ rule apply_network:
         mem_mb=megabytes,
         runtime=minutes(a_megabyte=0.01),
     params:
-        inversion=of_method(lambda method: method.inversion),
+        given=given,
+        plugin=of_method(lambda method: method.plugin),
+        learns_from=of_method(lambda method: method.learns_from),
+        told=told_noise,
         noise=lookup(dpath="noise/{noise}", within=config),
         device=config["device"],
-        code=digests("apply_network.py", plugin_code, noise_code),
-        packages=packages("apply_network.py", plugin_code),
+        code=digests("apply_network.py", plugin_code, noise_code, *APART),
+        packages=packages("apply_network.py", plugin_code, *APART),
     script:
         "../scripts/apply_network.py"

@@ -3,7 +3,8 @@
 REQUIRED INPUTS: none; a data set is rendered, or read from its `sources` or `join`.
 OUTPUTS: resources/datasets/{dataset}/{size}px/{train,test}.npy, shape (N, size, size), float64 in
 [0, 1]; split.csv, which says which image is in which part; twins.txt, which names films that are
-there twice. They depend on the data set alone, so all runs share them.
+there twice. They depend on the data set alone, so all runs share them. twins/{trained_on}.txt names
+films that test and are among the training images of another data set, if a method learns from these.
 """
 
 
@@ -83,6 +84,7 @@ rule render_phantom:
     params:
         subjects=dataset_setting("subjects"),
         seed=dataset_setting("seed"),
+        variety=dataset_setting("variety", 1),
         size=lambda wildcards: int(wildcards.size),
         code=source_digests("render_phantom.py"),
     script:
@@ -120,3 +122,29 @@ rule split_images:
         code=source_digests("split_images.py"),
     script:
         "../scripts/split_images.py"
+
+
+rule search_twins:
+    input:
+        test="resources/datasets/{dataset}/{size}px/test.npy",
+        split="resources/datasets/{dataset}/{size}px/split.csv",
+        train="resources/datasets/{trained_on}/{size}px/train.npy",
+        train_split="resources/datasets/{trained_on}/{size}px/split.csv",
+    output:
+        twins="resources/datasets/{dataset}/{size}px/twins/{trained_on}.txt",
+    log:
+        "resources/datasets/{dataset}/logs/search_twins/{size}px/{trained_on}.log",
+    benchmark:
+        "resources/datasets/{dataset}/benchmarks/search_twins/{size}px/{trained_on}.tsv"
+    localrule: IS_QUICK
+    conda:
+        "../envs/workflow.yaml"
+    resources:
+        mem_mb=megabytes,
+        # As for `split_images`.
+        runtime=minutes(a_megabyte=0.001 + 60 / config["image_size"] ** 2),
+    params:
+        duplicates=duplicates,
+        code=source_digests("search_twins.py"),
+    script:
+        "../scripts/search_twins.py"

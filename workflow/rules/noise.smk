@@ -2,20 +2,21 @@
 
 REQUIRED INPUTS: the split data set.
 OUTPUTS: results/{run}/clean/train.npy, five arrays an image; results/{run}/noisy/{noise}/train.npy
-and test.npy, the noise drawn once for each; in {noise}/2/ and so on drawn again, for replicates.
+and test.npy, the noise drawn once for each; in {noise}/2/ and so on drawn again, for replicates. Of
+a data set that only trains, in train/NAME.npy.
 """
 
 
 rule augment_images:
     input:
-        images=prepared("train.npy"),
-        split=prepared("split.csv"),
+        images=prepared_for("train.npy"),
+        split=prepared_for("split.csv"),
     output:
-        images="results/{run}/clean/train.npy",
+        images="results/{run}/clean/train{other}.npy",
     log:
-        "results/{run}/logs/augment_images.log",
+        "results/{run}/logs/augment_images{other}.log",
     benchmark:
-        "results/{run}/benchmarks/augment_images.tsv"
+        "results/{run}/benchmarks/augment_images{other}.tsv"
     localrule: IS_QUICK
     conda:
         "../envs/workflow.yaml"
@@ -33,16 +34,16 @@ rule corrupt_images:
     input:
         images=branch(
             lambda wildcards: wildcards.part == "train",
-            then="results/{run}/clean/train.npy",
-            otherwise=prepared("test.npy"),
+            then="results/{run}/clean/train{other}.npy",
+            otherwise=prepared_for("test.npy"),
         ),
-        split=prepared("split.csv"),
+        split=prepared_for("split.csv"),
     output:
-        images="results/{run}/noisy/{noise}{draw}/{part}.npy",
+        images="results/{run}/noisy/{noise}{draw}/{part}{other}.npy",
     log:
-        "results/{run}/logs/corrupt_images/{noise}{draw}/{part}.log",
+        "results/{run}/logs/corrupt_images/{noise}{draw}/{part}{other}.log",
     benchmark:
-        "results/{run}/benchmarks/corrupt_images/{noise}{draw}/{part}.tsv"
+        "results/{run}/benchmarks/corrupt_images/{noise}{draw}/{part}{other}.tsv"
     localrule: IS_QUICK
     conda:
         "../envs/workflow.yaml"

@@ -43,6 +43,7 @@ rule write_report:
         labels=LABELS,
         caveats=CAVEATS,
         candidates=CANDIDATES,
+        elsewhere=ELSEWHERE,
         table=config["table"],
         titles=[title for _, title, _ in FIGURES],
         plugins={name: in_prose(method) for name, method in SELECTED.items()},
@@ -59,10 +60,17 @@ rule write_report:
                 )
             },
             "dataset": {
-                config["dataset"]: public(config["datasets"][config["dataset"]])
+                name: public(config["datasets"][name])
+                for name in dict.fromkeys(
+                    [config["dataset"], *(it["dataset"] for it in ELSEWHERE.values())]
+                )
             },
             "noise": {name: config["noise"][name] for name in NOISES},
-            "methods": {name: config["methods"][name] for name in SELECTED},
+            "methods": {
+                name: entry | ({"model": "a file"} if "model" in entry else {})
+                for name, entry in config["methods"].items()
+                if name in SELECTED
+            },
         },
         code=source_digests("write_report.py"),
     script:

@@ -74,6 +74,7 @@ rule make_table:
             for method in IN_TABLE
             if method in TRAINED
         },
+        elsewhere={name: ELSEWHERE[name] for name in IN_TABLE if name in ELSEWHERE},
         code=source_digests("make_table.py"),
     script:
         "../scripts/make_table.py"
@@ -118,8 +119,10 @@ rule compare_methods:
         uses={name: list(method.uses) for name, method in SELECTED.items()},
         caveats=CAVEATS,
         references=REFERENCES,
+        elsewhere=ELSEWHERE,
         allowed=config.get("allowed", {}),
         trained=TRAINED,
+        given=[name for name, method in SELECTED.items() if method.model],
         margin=config["margin"],
         code=source_digests("compare_methods.py"),
     script:

@@ -4,6 +4,7 @@ import numpy as np
 from skimage.transform import rotate
 
 from engine.job import Snakemake, run
+from engine.learning import require_images
 from files.arrays import StoredImages, write_images
 from files.tables import ids_of
 from noise.seeds import generator
@@ -28,6 +29,7 @@ def augmented(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def main(snakemake: Snakemake) -> None:
     images = StoredImages(snakemake.input.images)
+    require_images(images, snakemake.input.images, snakemake)
     ids = ids_of("train", snakemake.input.split)
     arrays = (
         array

@@ -9,9 +9,11 @@ from engine.job import Snakemake, run
 from results import reading, wording
 from results.fairness import (
     COST_NOTES,
-    Uses,
+    LOST_NOTES,
     cost_table,
+    decimals,
     given_notes,
+    lost_table,
     read_trials,
     require_equal_seconds,
     tuned_table,
@@ -29,7 +31,7 @@ from results.intervals import (
 )
 from results.pages import html, markdown, write_texts
 from results.reading import Noise, Published, best, by_noise, differing, published_rows
-from results.wording import CLEAN, MARK, MISSING, Texts, marked
+from results.wording import MARK, MISSING, Texts, marked
 
 PLACES = {"ssim": 4, "psnr": 2}  # decimal places that tables show
 
@@ -142,33 +144,6 @@ def verdict_table(
     return rows
 
 
-def lost_table(
-    table: pd.DataFrame,
-    noise: Iterable[str],
-    labels: Texts,
-    uses: Uses,
-    caveats: Texts,
-    references: Collection[str],
-) -> pd.DataFrame:
-    """Return as text how far methods without clean images stay behind the best one with them.
-
-    A row a method, a column a noise setting; see `score_table` for the arguments. Methods with a
-    caveat and references are no yardstick.
-    """
-    means = by_noise(differing(table), list(labels), noise)
-    no_yardstick = {*caveats, *references}
-    with_clean = [n for n in labels if CLEAN in uses[n] and n not in no_yardstick]
-    without = [name for name in labels if CLEAN not in uses[name]]
-    lost = (means.loc[with_clean].max() - means).loc[without].dropna(how="all")
-    rows = lost.map(decimals)
-    rows.insert(0, "Method", [marked(labels, caveats)[name] for name in rows.index])
-    return rows
-
-
-def decimals(value: float, places: int = 4) -> str:
-    return MISSING if pd.isna(value) else f"{value:.{places}f}"
-
-
 def ssim_notes(
     noise: Mapping[str, Noise],
     labels: Texts,
@@ -238,10 +213,6 @@ REFERENCE = (
     "the other methods were allowed, and is never in bold."
 )
 PSNR_NOTES = ["Mean peak signal-to-noise ratio (PSNR), dB; higher is better. In bold as for SSIM."]
-LOST_NOTES = [
-    "How much lower the SSIM is than that of the best method that needs clean images, which a "
-    "clinic may not have.",
-]
 TUNED_NOTES = ["Of the settings that were tried, those with the highest mean SSIM."]
 
 
@@ -262,11 +233,14 @@ def main(snakemake: Snakemake) -> None:
     methods = {key: grid for key, grid in grids.items() if key[1] != "noisy"}
     alike = methods.keys() - differing(table).set_index(["noise", "method"]).index
     pairs = compare(methods, params.trained, params.margin, alike)
-    published = reading.read_published(inputs.get("published"), params.image_size)
+    elsewhere, own = params.elsewhere, {"dataset": params.dataset, "rendered": params.rendered}
+    published = reading.read_published(inputs.get("published"), params.image_size, elsewhere)
     tuned = reading.read_tuned(inputs.get("tuning") or [])
     tried = read_trials(inputs.get("tuning") or [])
-    phantoms = {*params.trained, *tried["method"]} if params.rendered else set()
+    learning = (*params.trained, *params.given, *tried["method"])
+    learned = {name: elsewhere.get(name, own) for name in learning}
     about = wording.about_scores(scores, params.rendered)
+    about += wording.elsewhere_in_words(labels, elsewhere)
     about += wording.alike_in_words(table, labels)
     about += ssim_notes(noise, labels, caveats, references, published)
     with_mark = marked(labels, caveats)
@@ -276,14 +250,17 @@ def main(snakemake: Snakemake) -> None:
     marks = labels, caveats, references
     lowest = table.groupby("method")["variance_share"].min()
     with_marks = {n: text + wording.sign(lowest.get(n, math.nan)) for n, text in with_mark.items()}
-    costs = cost_table(table, with_marks, uses, tried, phantoms)
+    phantoms = {name for name, images in learned.items() if images["rendered"]}
+    origins = {name: images["dataset"] for name, images in learned.items()} if elsewhere else {}
+    costs = cost_table(table, with_marks, uses, tried, phantoms, origins)
+    given = given_notes(with_mark, uses, elsewhere)
     lost = lost_table(table, noise, labels, uses, caveats, references)
     parts = (
         ("SSIM", score_table(table, noise, *marks, published), about),
         ("PSNR", score_table(table, noise, *marks, score="psnr"), exact),
         ("How sure the means are", sure_table(table, noise, with_mark), sure),
         ("Verdicts", *[verdicts][: len(verdicts)], verdict_notes(pairs, params.margin)),
-        ("Cost and what each method uses", costs, [*given_notes(with_mark, uses), *COST_NOTES]),
+        ("Cost and what each method uses", costs, [*given, *COST_NOTES]),
         ("Lost without clean images", lost, LOST_NOTES),
         ("Tuned settings", tuned_table(tuned, noise, with_marks), TUNED_NOTES),
     )

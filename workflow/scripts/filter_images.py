@@ -1,11 +1,10 @@
 """Denoises the test images of one noise setting with a classical method."""
 
 import importlib
-import json
 from functools import partial
-from pathlib import Path
 
 from engine.job import Snakemake, check_code, run
+from files.jsons import read_json
 from results.denoising import denoise_test_images, write_cost
 
 
@@ -13,7 +12,7 @@ def main(snakemake: Snakemake) -> None:
     params, wildcards = snakemake.params, snakemake.wildcards
     settings = dict(params.settings)
     if tuning := snakemake.input.get("tuning"):
-        best, *_ = json.loads(Path(tuning).read_text(encoding="utf-8"))
+        best, *_ = read_json(tuning)
         settings |= best["settings"]
     plugin = importlib.import_module(f"methods.{params.plugin}")
     denoise = partial(plugin.denoise, noise=params.noise, settings=settings)

@@ -25,9 +25,11 @@ from results.wording import (
     ALIKE,
     LEAST_VARIANCE,
     MISSING,
+    Elsewhere,
     Texts,
     about_scores,
     alike_in_words,
+    elsewhere_in_words,
     images_of,
     noise_in_words,
 )
@@ -162,10 +164,15 @@ def cell(row: Mapping[str, Any], method: str) -> str:
 
 
 def notes(
-    table: pd.DataFrame, labels: Texts, budgets: Budgets, published: Published | None
+    table: pd.DataFrame,
+    labels: Texts,
+    budgets: Budgets,
+    published: Published | None,
+    elsewhere: Elsewhere | None = None,
 ) -> list[str]:
     """Return what the table's readers must know of the published values and of the trainings."""
-    lines = []
+    elsewhere = elsewhere or {}
+    lines = elsewhere_in_words(labels, elsewhere)
     if published:
         lines.append(
             "In brackets: the published value, our difference from it at full precision, and "
@@ -177,8 +184,11 @@ def notes(
                 lines.append(
                     f"SSIM {label}: {verdicts_in_words(judged, f'mark_{method}' in table)}."
                 )
+            elif method in elsewhere:
+                lines.append(f"SSIM {label}: not compared, since the published one learned here.")
     for method, rows in budgets.items():
-        for text in dict.fromkeys(budget_text(budget, published) for budget in rows.values()):
+        compared = None if method in elsewhere else published
+        for text in dict.fromkeys(budget_text(budget, compared) for budget in rows.values()):
             lines.append(f"Training of the {labels[method]}: {text}.")
     return lines
 
@@ -215,7 +225,7 @@ def main(snakemake: Snakemake) -> None:
     params, inputs, outputs = snakemake.params, snakemake.input, snakemake.output
     scores = read_scores(inputs.scores)
     table, variances = mean_table(scores, params.noise), read_variances(inputs.variances)
-    published = read_published(inputs.get("published"), params.image_size)
+    published = read_published(inputs.get("published"), params.image_size, params.elsewhere)
     file = inputs.get("spread")
     spread = yaml.safe_load(Path(file).read_text(encoding="utf-8")) if file else {}
     if published:
@@ -231,7 +241,7 @@ def main(snakemake: Snakemake) -> None:
         published_form(table, params.noise, params.labels),
         about_scores(scores, params.rendered)
         + alike_in_words(variances.reset_index(), params.labels)
-        + notes(table, params.labels, params.budgets, published),
+        + notes(table, params.labels, params.budgets, published, params.elsewhere),
         *judged,
     )
     csv = table.to_csv(index=False)

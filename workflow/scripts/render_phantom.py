@@ -23,16 +23,17 @@ from phantom.rays import Array, Rays
 from phantom.subject import draw_subject
 
 
-def render(subject: int, size: int, seed: int) -> Array:
+def render(subject: int, size: int, seed: int, variety: float = 1) -> Array:
     """Return the cephalogram (size, size) of one subject, in [0, 1].
 
     Args:
         subject: Number of the subject, from 1.
         size: Pixels on each side; the film's 193.5 mm x 240 mm are squeezed into a square.
-        seed: The configuration's seed. The image depends on these three numbers alone.
+        seed: The configuration's seed. The image depends on these four numbers alone.
+        variety: How much subjects differ; 1 is as people do.
     """
     rng = generator(seed, "phantom", subject)
-    person = draw_subject(rng)
+    person = draw_subject(rng, variety)
     fine = max(2, -(-256 // size))
     rays = Rays(size * fine)
     add_head(rays, person, rng)
@@ -41,20 +42,24 @@ def render(subject: int, size: int, seed: int) -> Array:
     return expose(rays, person).reshape(size, fine, size, fine).mean(axis=(1, 3))
 
 
-def render_all(subjects: int, size: int, seed: int, threads: int) -> Iterator[Array]:
+def render_all(
+    subjects: int, size: int, seed: int, threads: int, variety: float = 1
+) -> Iterator[Array]:
     """Yield the cephalograms (size, size) of subjects 1, 2, ..., in [0, 1]."""
     progress = Progress("phantom", subjects)
-    for image in each(partial(render, size=size, seed=seed), range(1, subjects + 1), threads):
+    one = partial(render, size=size, seed=seed, variety=variety)
+    for image in each(one, range(1, subjects + 1), threads):
         yield image
         progress.advance()
 
 
 def main(snakemake: Snakemake) -> None:
     """Render the subjects and write the images and their ids."""
-    subjects, size = snakemake.params.subjects, snakemake.params.size
-    images = render_all(subjects, size, snakemake.params.seed, snakemake.threads)
+    params, threads = snakemake.params, snakemake.threads
+    subjects, size = params.subjects, params.size
+    images = render_all(subjects, size, params.seed, threads, params.variety)
     write_images(snakemake.output.images, (subjects, size, size), np.float64, images)
-    check_code(snakemake.params.code)  # which the processes of a pool have imported by themselves
+    check_code(params.code)  # which the processes of a pool have imported by themselves
     write_table(snakemake.output.ids, ({"id": f"{n:03d}"} for n in range(1, subjects + 1)))
 
 

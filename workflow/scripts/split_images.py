@@ -1,9 +1,7 @@
 """Splits a data set in two parts, and sees to it that no film is in both."""
 
-from collections.abc import Sequence
-
 from engine.job import Snakemake, run
-from engine.messages import InputError, log, number_of, some
+from engine.messages import InputError, log, number_of
 from files.arrays import StoredImages, write_images
 from files.atomic import write_text
 from files.tables import read_table, write_table
@@ -16,16 +14,7 @@ from images.splits import (
     patients_of,
     tabled,
 )
-from images.twins import LEAST_SIZE, Twins, twins
-
-
-def in_words(found: Sequence[Twins], ids: Sequence[str], parts: Sequence[str]) -> str:
-    """Return pairs of images with their parts, most alike first."""
-    pairs = sorted(found, key=lambda pair: -pair.alike)
-    names = [f"{name} ({part})" for name, part in zip(ids, parts, strict=True)]
-    return some(
-        [f"{names[a]} and {names[b]}, alike {alike:.3f}" for a, b, alike in pairs], 20, "; "
-    )
+from images.twins import LEAST_SIZE, Twins, counted, in_words, twins
 
 
 def main(snakemake: Snakemake) -> None:
@@ -50,23 +39,22 @@ def main(snakemake: Snakemake) -> None:
         check_patients(patients, parts)
     if params.duplicates in ("refuse", "keep"):
         train, test = ([n for n, own in enumerate(parts) if own == part] for part in PARTS)
-        found = twins(images, test, train)
+        found = twins(images, test, train) if train else []
         if images.shape[1] < LEAST_SIZE:
             log.info("images below %d pixels: equal ones alone are found", LEAST_SIZE)
-    pairs = in_words(found, ids, parts)
+    pairs = in_words(found, [f"{name} ({own})" for name, own in zip(ids, parts, strict=True)])
     if found and params.duplicates == "refuse":
         raise InputError(
             f"the test would be of films that train: {pairs}. Remove one of each pair, or set "
             "`duplicates`: group puts both into one part, keep reports them"
         )
-    count = number_of(len(found), "pair")
-    text = f"{count} of images of one film: {pairs}" if found else ""
+    text = counted(found, pairs)
     if text:
         log.warning("%s", text)
     for part in PARTS:
         names = [name for name, own in zip(ids, parts, strict=True) if own == part]
-        count = number_of(len(names), "image")
-        log.info("%s: %s, %s to %s", part, count, names[0], names[-1])
+        ends = f", {names[0]} to {names[-1]}" if names else ""
+        log.info("%s: %s", part, number_of(len(names), "image") + ends)
         chosen = (image for image, own in zip(images, parts, strict=True) if own == part)
         shape = (len(names), *images.shape[1:])
         write_images(output[part], shape, images.dtype, chosen)

@@ -1,15 +1,12 @@
 """Trains the network of one method for one noise setting."""
 
-import hashlib
 import importlib
-import json
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from engine.job import Snakemake, run
+from engine.learning import require_images
 from engine.locks import alone
 from engine.messages import log
 from files.arrays import load_images
@@ -38,7 +35,7 @@ def train_network(snakemake: Snakemake, checkpoint: Path) -> None:
     import torch
 
     from files.tensors import save_tensors
-    from training.loop import train
+    from training.loop import identity_of, train
     from training.processor import chosen_processor, keep_freed_memory
 
     params, wildcards = snakemake.params, snakemake.wildcards
@@ -50,7 +47,10 @@ def train_network(snakemake: Snakemake, checkpoint: Path) -> None:
     torch.set_num_threads(training["threads"])
     keep_freed_memory()
     processor = chosen_processor(params.device, training)
-    images = {key: load_images(path, "r") for key, path in snakemake.input.items() if path}
+    paths = {key: snakemake.input.get(key) for key in ("clean", "noisy")}
+    images = {key: load_images(path, "r") for key, path in paths.items() if path}
+    if "clean" in images:
+        require_images(images["clean"], paths["clean"], snakemake)
 
     torch.manual_seed(digest(params.seed, "initialise", *purpose))
     plugin = importlib.import_module(f"methods.{params.plugin}")
@@ -62,16 +62,13 @@ def train_network(snakemake: Snakemake, checkpoint: Path) -> None:
     draw = partial(generator, params.seed, plugin.RECIPE, *purpose)
     kind = recipe_class(plugin.RECIPE)
     recipe = kind(network, images, params.noise, training, draw, processor)
-    # All that makes this training what it is. The settings may say `auto`: so what they came to.
     made_of = [params.settings, params.noise, params.seed, params.code]
-    made_of += [processor.device.type, str(processor.autocast), torch.__version__]
-    made = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode())
-    for array in images.values():
-        made.update(np.ascontiguousarray(array))
-    done = train(recipe, checkpoint=checkpoint, identity=made.hexdigest(), name=name)
+    identity = identity_of(processor, images.values(), *made_of)
+    done = train(recipe, checkpoint=checkpoint, identity=identity, name=name)
 
     cost = {"training_images": done.images, "training_seconds": done.seconds}
     model = {"plugin": params.plugin, "settings": settings, "noise": params.noise}
+    model |= {"learned_from": params.learns_from, "training": training}
     model |= {"weights": recipe.kept(), "cost": {"parameters": parameters} | cost}
     save_tensors(snakemake.output.model, model)
     write_table(snakemake.output.history, done.history)

@@ -2,16 +2,16 @@
 
 import importlib
 import itertools
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from engine.job import Snakemake, run
+from engine.learning import require_images
 from engine.messages import InputError, Progress, log
 from files.arrays import load_images
-from files.atomic import write_text
+from files.jsons import write_json
 from images.films import twins
 from noise.models import Noise, clip_inversion, corrupt
 from noise.seeds import generator
@@ -105,6 +105,7 @@ def main(snakemake: Snakemake) -> None:
     params, wildcards = snakemake.params, snakemake.wildcards
     name = f"{wildcards.noise}/{wildcards.method}"
     images = load_images(snakemake.input.images, mmap_mode="r")
+    require_images(images, snakemake.input.images, snakemake)
     chosen = validation_images(images)
     clean = np.asarray(images[chosen], np.float64)
     rngs = (generator(params.seed, "tune", wildcards.noise, index) for index in chosen)
@@ -118,7 +119,7 @@ def main(snakemake: Snakemake) -> None:
         value, values = best["settings"][setting], list(params.grid[setting])
         remark = f"the best {setting}, {value}, is at the end of its list {values}"
         log.warning("%s: %s; a longer list may do better", name, remark)
-    write_text(snakemake.output.tuning, json.dumps(results, indent=1) + "\n")
+    write_json(snakemake.output.tuning, results)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import itables.options
 import numpy as np
 import pandas as pd
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
@@ -26,6 +25,7 @@ from results import report_tables as tables
 from results.answer import NETWORK, answer, winners
 from results.pages import write_texts
 from results.report_tables import Cell, Table, number
+from results.templates import filled
 from results.wording import MISSING, Texts
 
 LIMIT = 10_000_000  # bytes of the page
@@ -189,7 +189,10 @@ def main(snakemake: Snakemake) -> None:
     names, images = ids_of("test", inputs.split), wording.images_of(params.dataset, rendered)
     files = {(Path(path).parent.name, Path(path).stem): path for path in inputs.denoised}
     files |= {(Path(path).parent.name, "noisy"): path for path in inputs.noisy}
-    behind = jobs.jobs_behind(inputs, [Path(outputs.page).parent, Path(inputs.clean).parents[1]])
+    datasets = Path(inputs.clean).parents[2]
+    origins = dict.fromkeys(images["dataset"] for images in params.elsewhere.values())
+    folders = [datasets / name for name in (params.dataset, *origins)]
+    behind = jobs.jobs_behind(inputs, [Path(outputs.page).parent, *folders])
     tuned = reading.read_tuned(inputs.get("tuning") or [])
     with_mark = wording.marked(labels, params.caveats)
     best = {name: winners(table, fair).get(name, []) for name in noise}
@@ -198,25 +201,21 @@ def main(snakemake: Snakemake) -> None:
     signs = table.set_index(["noise", "method"])["variance_share"].map(wording.sign).to_dict()
     shown = images_table(scores, best, labels, names, inputs.clean, files, signs)
     alike = wording.alike_in_words(table, labels)
+    learned = wording.elsewhere_in_words(labels, params.elsewhere)
     taken = sum(len(c.picture) for row in shown.rows for c in row if isinstance(c, Cell))
     room = LIMIT - BESIDES - taken
 
-    library, template = Path(itables.options.dt_bundle), Path(inputs.template)
-    environment = Environment(
-        loader=FileSystemLoader(template.parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    library = Path(itables.options.dt_bundle)
     references = yaml.safe_load(Path(inputs.references).read_text(encoding="utf-8"))
-    page = environment.get_template(template.name).render(
+    page = filled(
+        inputs.template,
         **dict(params.items()),
         images=images,
         answer=answer(table, fair, images, len(names), pairs),
         answer_table=tables.answer_table(table, noise, fair),
         caveats_in_words=wording.caveats_in_words(labels, params.caveats),
         alike_in_words=alike,
+        elsewhere_in_words=learned,
         warning=wording.PHANTOM_WARNING,
         methods_table=tables.methods_table(table, with_mark, tuned),
         pairs_table=tables.pairs_table(pairs, with_mark),
@@ -236,14 +235,16 @@ def main(snakemake: Snakemake) -> None:
         cite=Citations(references),
         about=about,
         in_words=wording.heading_of,
+        images_of=wording.images_of,
         by_setting=by_setting,
         style=library.with_suffix(".css").read_text(encoding="utf-8"),
         library=address("text/javascript", library.read_bytes()),
     )
     if (size := len(page.encode())) >= LIMIT:
         raise InputError(f"the page would have {size:,} bytes: select fewer noise settings")
-    warning = f" {wording.PHANTOM_WARNING}" if rendered else ""
-    caption = " ".join([f"Mean SSIM; test images: {len(names)}, {images}.{warning}", *alike])
+    warning = [wording.PHANTOM_WARNING] if rendered else []
+    first = f"Mean SSIM; test images: {len(names)}, {images}."
+    caption = " ".join([first, *warning, *learned, *alike])
     published = {name: labels[name] for name in params.table if name in labels}
     forms = {
         outputs.table: tables.published_latex(pd.read_csv(inputs.table), noise, published),

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+from engine.films import shown
 from engine.messages import some
 from engine.records import LOGS, RECORDS, files_of, read_records
 from files.atomic import file_digest
@@ -23,8 +24,9 @@ from files.atomic import file_digest
 FEW = 3  # files that are named, of those without a record in a folder
 # Of this workflow, and of those of which it is a module with a prefix.
 FOLDERS = ["results", "resources/datasets", "*/results", "*/resources/datasets"]
-# What a run leaves beside its results: logs, times, and what it resumes from after a kill.
-NOT_RESULTS = {LOGS, RECORDS, "benchmarks", "checkpoints", "images.download"}
+# What a run leaves beside its results: logs, times, what it resumes from after a kill, and which
+# folders it is of.
+NOT_RESULTS = {LOGS, RECORDS, "benchmarks", "checkpoints", "images.download", "folder.json"}
 
 
 def latest(records: dict[Path, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -46,11 +48,11 @@ def problems(records: dict[Path, dict[str, Any]]) -> Iterator[tuple[str, str]]:
         command = shlex.join([*run, record["target"]])
         try:
             if file_digest(name) != record["outputs"][name]:
-                yield f"{name} was altered since it was made ({record['made']})", command
+                yield f"{shown(name)} was altered since it was made ({record['made']})", command
             elif not planned(name) <= set(map(json.dumps, record["params"].values())):
                 yield f"{name} was made with other settings than Snakemake has on record", command
         except FileNotFoundError:
-            yield f"{name} is missing", command
+            yield f"{shown(name)} is missing", command
         except OSError as error:
             yield f"{name} can't be read ({error.strerror})", command
 

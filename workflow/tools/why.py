@@ -20,6 +20,7 @@ from snakemake.jobs import Job
 from snakemake.workflow import Workflow
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+from engine.films import shown
 from engine.messages import some
 from engine.records import read_record, record_path
 
@@ -82,7 +83,7 @@ def explained(job: Job, dag: DAG) -> Iterator[str]:
     if reason.forced:
         yield "you forced it"
     if reason.missing_output:
-        files = some(sorted(reason.missing_output), FEW)
+        files = some(sorted(map(shown, reason.missing_output)), FEW)
         yield f"{files} is gone" if record else f"there is no {files}"
     if reason.incomplete_output:
         yield f"it was interrupted while it made {some(sorted(reason.incomplete_output), FEW)}"
@@ -144,6 +145,12 @@ def differences(place: str, old: dict[str, Any], new: dict[str, Any]) -> Iterato
             yield f"{name}: {old[key]} became {new[key]}"
 
 
+def waiting(dag: DAG) -> list[str]:
+    """Return the checkpoints that would run: the plan grows by what they find."""
+    jobs = (job for layer in planned(dag) for job in layer)
+    return sorted({name_of(job) for job in jobs if job.is_checkpoint})
+
+
 def explanation(dag: DAG) -> str:
     """Return the jobs that would run with their reasons, causes first, in words."""
     lines, count = [], 0
@@ -154,6 +161,8 @@ def explanation(dag: DAG) -> str:
             groups.setdefault(tuple(explained(job, dag)), []).append(name_of(job))
         for reasons, names in groups.items():
             lines += [*names, *(f"    because {reason}" for reason in reasons)]
+    for name in waiting(dag):
+        lines.append(f"what {name} finds decides what else runs, which is not known before")
     total = f"{count} job{'s' * (count > 1)} would run"
     return "\n".join([*lines, total if count else "nothing would run: all is up to date"])
 

@@ -12,6 +12,9 @@ from jsonschema.exceptions import ValidationError
 from jsonschema.validators import extend
 
 from engine.fairness import unfair
+from engine.films import film_problems
+from engine.learning import learning_problems
+from engine.methods import methods_of
 from engine.plugins import Config, ConfigurationError, declarations, plugins, schema
 from engine.splits import split_problems
 
@@ -80,7 +83,8 @@ def completed_schema(config: Config) -> Config:
     for name, entry in config["noise"].items():
         own["noise"]["properties"][name] = _noise_schema(entry["distribution"])
     for name, entry in config["methods"].items():
-        own["methods"]["properties"][name] = _method_schema(name, entry, noises)
+        method = own["methods"]["properties"][name] = _method_schema(name, entry, noises)
+        method["properties"]["trained_on"]["enum"] = list(config["datasets"])
     return complete
 
 
@@ -134,11 +138,19 @@ def _method_schema(name: str, entry: Config, noises: list[str]) -> Config:
     found = declared("methods", plugin)
     settings = dict(found.get("SETTINGS", {}))
     properties = own["properties"]
+    if not found.get("CONDITIONED"):
+        del properties["noise_level"]
+    else:
+        properties["noise_level"]["enum"] += noises
     if "build_network" in found:
         _add_settings(training, declared("recipes", found["RECIPE"])["SETTINGS"])
         settings["training"] = training
-        del properties["inversion"], properties["tune"]  # the recipe knows; networks learn
+        del properties["inversion"], properties["tune"]  # networks learn
+        if "model" in entry:  # whose file says all this
+            settings = {}
+            own["required"] = ["trained_on"]
     else:
+        del properties["model"]
         grids = {k: {"type": "array", "items": v, "minItems": 1} for k, v in settings.items()}
         properties["tune"] |= {"properties": grids, "additionalProperties": False}
     properties["only"]["items"]["enum"] = noises
@@ -258,6 +270,8 @@ def problems_together(config: Config) -> Iterator[str]:
             yield f"table: {name!r} has a caveat, which table.md can't say; it is in methods.md"
     yield from unfair(config)
     yield from split_problems(config["datasets"])
+    yield from learning_problems(config)
+    yield from film_problems(config)
     for name, entry in methods.items():
         overrides = entry.get("overrides", {}).items()
         given = {f"methods.{name}": entry} | {
@@ -270,14 +284,17 @@ def problems_together(config: Config) -> Iterator[str]:
         for name in filter(str.isdigit, methods):
             yield f"methods.{name}: replicates have numbers in this place; give it another name"
     selected = config["select"]["methods"]
-    labels = [*COLUMNS, *(methods[name].get("label", name) for name in selected)]
+    label_of = {name: method.label for name, method in methods_of(config).items()}
+    labels = [*COLUMNS, *map(label_of.get, selected)]
     for name in selected:
         multiple = found[name].get("IMAGE_SIZE_MULTIPLE", 1)
+        patch = methods[name].get("training", {}).get("patch", multiple)
+        if patch % multiple:
+            yield f"methods.{name}.training.patch: {patch} is no multiple of {multiple}"
         if config["image_size"] % multiple:
             yield (
                 f"image_size: {config['image_size']} does not suit the method {name}; "
                 f"allowed: multiples of {multiple}"
             )
-        label = methods[name].get("label", name)
-        if labels.count(label) > 1:
-            yield f"methods.{name}.label: {label!r} is taken; give each method its own"
+        if labels.count(label_of[name]) > 1:
+            yield f"methods.{name}.label: {label_of[name]!r} is taken; give each method its own"

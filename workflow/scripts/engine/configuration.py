@@ -3,6 +3,7 @@
 import argparse
 import itertools
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from engine.checks import problems_together, validated
+from engine.films import film_run, is_of_films
 from engine.plugins import Config, ConfigurationError, merged
 
 NAMED = ("datasets", "noise", "methods")  # the order of their entries is that of the tables
@@ -60,7 +62,7 @@ def checked(*parts: Mapping[str, Any]) -> Config:
     config = canonical(config)
     for part, names in order.items():
         config[part] = {name: config[part][name] for name in names}
-    config.setdefault("run", config["dataset"])
+    config.setdefault("run", film_run(config["out"]) if is_of_films(config) else config["dataset"])
     select = config["select"] = dict(config.get("select", {}))
     select.setdefault("noise", list(config["noise"]))
     methods = config["methods"].items()
@@ -146,13 +148,20 @@ def options_of(snakefile: Path, files: Iterable[Path], settings: Mapping[str, An
     """
     here = Path.cwd()
     files = [str(f.relative_to(here) if f.is_relative_to(here) else f) for f in files]
-    values = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()]
+    values = [f"{key}={_on_command_line(value)}" for key, value in settings.items()]
     elsewhere = ["--snakefile", str(snakefile), "--directory", str(here)]
     return [
         *(elsewhere if snakefile.parent != here else []),
         *(["--configfile", *files] if files else []),
         *(["--config", *values] if values else []),
     ]
+
+
+def _on_command_line(value: Any) -> str:  # noqa: ANN401
+    """Return a value as `--config` has to have it."""
+    text = json.dumps(value, ensure_ascii=False)
+    # Snakemake takes quotes off both ends, and then reads YAML: blanks keep them.
+    return f" {text} " if isinstance(value, str) and not re.fullmatch(r"[\w./+-]*", value) else text
 
 
 def with_text_keys(value: Any, *path: str) -> Any:  # noqa: ANN401

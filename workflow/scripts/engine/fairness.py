@@ -10,7 +10,8 @@ from engine.plugins import Config
 def unfair(config: Config) -> Iterator[str]:
     """Yield where a method that is selected differs from what `allowed` grants each of them.
 
-    Whether trainings take the same time is only known when they end, see `results.fairness`.
+    Whether trainings take the same time is only known when they end, see `results.fairness`. What
+    images methods learn from may differ (`trained_on`): the table of all methods says so in words.
     """
     allowed, methods = config.get("allowed", {}), methods_of(config)
     selected = {name: methods[name] for name in config["select"]["methods"]}
@@ -24,6 +25,9 @@ def unfair(config: Config) -> Iterator[str]:
         for name, method in selected.items()
         if method.recipe and not method.reference
     }
+    for name, method in selected.items() if allowed else []:
+        if method.model and not method.reference:
+            yield f"methods.{name}: what its training was given is not known; set `reference: true`"
     if yardstick and len(passes.get(yardstick, [])) < len(noises):
         wanted = "a method that is selected, trained for each noise setting, and no reference"
         yield f"allowed.seconds_as: {yardstick!r} is not allowed; allowed: {wanted}"

@@ -13,11 +13,18 @@ class Method:
 
     Attributes:
         name: The entry's name, which is that of its files.
-        label: What tables and figures call it.
+        label: What tables and figures call it; also what it learned from, if that was elsewhere.
         plugin: Name of its file in `workflow/scripts/methods/`.
-        recipe: Name of the file in `workflow/scripts/recipes/` that trains it; None if it is
-            classical.
-        pairs: Whether it is trained on the published pairs of clean and noisy images.
+        recipe: Name of the file in `workflow/scripts/recipes/` that trains it; None if nothing is
+            trained.
+        model: The file of a network that is trained already, if it is one.
+        noise_level: What a network that wants to know the noise is told: `told`, the noise setting;
+            another noise setting, by its name; or `estimated`, what each image looks like.
+        data: What trains it: `clean` images, the published `pairs` of clean and noisy ones, or the
+            `noisy test` images; None if nothing does.
+        learns_from: The data set whose images train or tune it, or have trained the network in
+            `model`; None if it learns nothing.
+        elsewhere: The same if that is another data set than the one that is scored; else None.
         grid: The candidates of each setting that is tuned.
         inversion: Whether the clip-aware inversion is applied to what it returns.
         uses: What it uses besides noisy images: clean images, the noise model, both, neither.
@@ -30,7 +37,11 @@ class Method:
     label: str
     plugin: str
     recipe: str | None
-    pairs: bool
+    model: str | None
+    noise_level: str
+    data: str | None
+    learns_from: str | None
+    elsewhere: str | None
     grid: Mapping[str, list[Any]]
     inversion: bool
     uses: tuple[str, ...]
@@ -47,22 +58,34 @@ def methods_of(config: Config) -> dict[str, Method]:
 def _method(name: str, entry: Config, config: Config) -> Method:
     plugin = entry.get("plugin", name)
     declared = declarations("methods", plugin)
-    recipe = declared["RECIPE"] if "build_network" in declared else None
-    training = declarations("recipes", recipe) if recipe else {}
+    trains = declared["RECIPE"] if "build_network" in declared else None
+    training = declarations("recipes", trains) if trains else {}
+    recipe = None if "model" in entry else trains
     grid = entry.get("tune", {})
-    # A recipe knows what its networks estimate; of classical methods the configuration says it.
-    inversion = entry.get("inversion", training.get("ESTIMATES") == "mean noisy value")
+    inversion = entry.get("inversion", False)
     uses = {*declared.get("USES", []), *training.get("USES", [])}
     uses |= {"clean images", "noise model"} if grid else set()
     uses |= {"noise model"} if inversion else set()
     general = schema("config")["$defs"]["method"]["properties"]
     settings = {key: value for key, value in entry.items() if key not in general}
+    scored, label = config["dataset"], entry.get("label", name)
+    learns_from = entry.get("trained_on", scored) if trains or grid else None
+    elsewhere = learns_from if learns_from != scored else None
+    if elsewhere:
+        label += f" ({'trained' if trains else 'tuned'} on {elsewhere})"
+    level = entry.get("noise_level", "told")
+    if level not in ("told", "estimated"):
+        label += f" (told {level})"
     return Method(
         name=name,
-        label=entry.get("label", name),
+        label=label,
         plugin=plugin,
         recipe=recipe,
-        pairs=training.get("DATA") == "pairs",
+        model=entry.get("model"),
+        noise_level=level,
+        data=training.get("DATA"),
+        learns_from=learns_from,
+        elsewhere=elsewhere,
         grid=grid,
         inversion=inversion,
         uses=tuple(sorted(uses)),

@@ -67,10 +67,17 @@ def declarations(folder: str, name: str) -> Config:
         elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             target = node.targets[0] if isinstance(node, ast.Assign) else node.target
             try:
-                found[getattr(target, "id", "")] = ast.literal_eval(node.value)
-            except ValueError:
+                found[getattr(target, "id", "")] = constant(node.value, found)
+            except (ValueError, KeyError, TypeError):
                 found[getattr(target, "id", "")] = Computed()
     return found
+
+
+def constant(node: ast.expr, known: Config) -> Any:  # noqa: ANN401
+    """Return the value of a literal, of a known name, or of mappings joined with `|`."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        return constant(node.left, known) | constant(node.right, known)
+    return known[node.id] if isinstance(node, ast.Name) else ast.literal_eval(node)
 
 
 @functools.cache

@@ -24,10 +24,12 @@ def split_problems(datasets: dict[str, Config]) -> Iterator[str]:
                 f"{place}.patient: {entry['patient']!r} is not allowed; allowed: a regular "
                 "expression with at most one group"
             )
-        if "subjects" in entry and entry["subjects"] <= entry.get("train", 1):
+        if "variety" in entry and "subjects" not in entry:
+            yield f"{place}.variety: only rendered subjects (`subjects`) have it; remove it"
+        if "subjects" in entry and entry["subjects"] <= entry.get("train", 0):
             yield (
                 f"{place}.train: {entry['train']} of {entry['subjects']} subjects "
-                f"leaves none to test on; allowed: 1 to {entry['subjects'] - 1}"
+                f"leaves none to test on; allowed: 0 to {entry['subjects'] - 1}"
             )
 
 

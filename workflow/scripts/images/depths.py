@@ -83,11 +83,8 @@ def check_depths(depths: Mapping[str, Depth], dataset: str) -> None:
         return
     name, brightest = max(depths.items(), key=lambda item: item[1].brightest)
     darkest = min(depth.darkest for depth in depths.values())
-    level, held = int(brightest.brightest - darkest), brightest.stored - brightest.black
-    bits = max(1, math.ceil(math.log2(level + 1)))
-    likely = 2**bits - 1
-    ends = 255 < likely < held and level >= NEAR * (likely + 1)
-    if level >= DARK * (held + 1) and not ends:
+    level, held, bits = likely_bits(brightest, darkest)
+    if not bits:
         return
     if brightest.black:
         raise InputError(
@@ -99,6 +96,42 @@ def check_depths(depths: Mapping[str, Depth], dataset: str) -> None:
     raise InputError(
         f"the brightest level of all {len(depths)} images of {dataset} is {level} of {held:g} "
         f"({name}), so they likely hold {bits} bits. Say which level is white: --config "
-        f"'datasets={{{dataset}: {{white: {likely}}}}}', or white: {held:g} if they are that dark; "
-        "or declare it in the files (MaxSampleValue of TIFF, sBIT of PNG, BitsStored of DICOM)"
+        f"'datasets={{{dataset}: {{white: {2**bits - 1}}}}}', or white: {held:g} if they are "
+        "that dark; or declare it in the files (MaxSampleValue of TIFF, sBIT of PNG, BitsStored of "
+        "DICOM)"
     )
+
+
+def likely_bits(brightest: Depth, darkest: float) -> tuple[int, float, int]:
+    """Return how many bits levels seem to hold that fill so little of what their files could hold.
+
+    Args:
+        brightest: The depth of the brightest file.
+        darkest: The least level of all.
+
+    Returns:
+        The span of the levels, that which the file could hold, and the bits; 0 bits if there is no
+        doubt: they seem to hold what the file could.
+    """
+    level, held = int(brightest.brightest - darkest), brightest.stored - brightest.black
+    bits = max(1, math.ceil(math.log2(level + 1)))
+    likely = 2**bits - 1
+    ends = 255 < likely < held and level >= NEAR * (likely + 1)
+    return level, held, 0 if level >= DARK * (held + 1) and not ends else bits
+
+
+def check_depth(depth: Depth) -> None:
+    """Refuse an image by itself that likely holds fewer bits than its file could.
+
+    Raises:
+        InputError: Its likely depth, and how to say which level is white; without the file's name.
+    """
+    if depth.is_declared:
+        return
+    level, held, bits = likely_bits(depth, depth.darkest)
+    if bits:
+        raise InputError(
+            f"has levels over a span of {level} only, and could have {held:g}, so it likely holds "
+            f"{bits} bits: declare in the file which level is white (MaxSampleValue of TIFF, sBIT "
+            "of PNG, BitsStored of DICOM)"
+        )

@@ -49,7 +49,7 @@ def read_header(path: Path) -> Dataset:
         InputError: It is of a kind that is refused; the message says why and the remedy.
         Exception: It is damaged; what pydicom says of that may quote the header.
     """
-    header = _pydicom().dcmread(path, force=True)
+    header = quiet_pydicom().dcmread(path, force=True)
     if "FloatPixelData" in header or "DoubleFloatPixelData" in header:
         raise InputError("has levels that are floats: export it with whole numbers")
     if "PixelData" not in header:
@@ -96,7 +96,7 @@ def levels_of(
     Raises:
         InputError, Exception: As `read_header` does.
     """
-    levels, bits, is_signed = _stored(header), header.BitsStored, _is_signed(header)
+    levels, bits, is_signed = stored_of(header), header.BitsStored, _is_signed(header)
     least = -(2.0 ** (bits - 1)) if is_signed else 0.0
     black, white = least, least + 2**bits - 1
     if tables := header.get("ModalityLUTSequence"):
@@ -125,7 +125,7 @@ def levels_of(
 
 
 @cache
-def _pydicom() -> ModuleType:
+def quiet_pydicom() -> ModuleType:
     """Return pydicom, silenced: its warnings, to the log as well, quote what headers hold."""
     import pydicom.pixels
 
@@ -152,9 +152,9 @@ def _spacing(header: Dataset, key: str) -> str:
     return f"{rows} {columns}"
 
 
-def _stored(header: Dataset) -> np.ndarray:
+def stored_of(header: Dataset) -> np.ndarray:
     """Return the levels (height, width) as they are stored, whole numbers with or without sign."""
-    pixels, bits = _decoded(header), header.BitsStored
+    pixels, bits = decoded_of(header), header.BitsStored
     unused = 8 * pixels.itemsize - bits
     if pixels.shape != (header.Rows, header.Columns) or unused < 0:
         raise InputError(
@@ -166,15 +166,20 @@ def _stored(header: Dataset) -> np.ndarray:
     levels = (words << unused).view(signed if _is_signed(header) else unsigned) >> unused
     extended = levels.view(unsigned)
     is_sound = any(np.array_equal(words, found) for found in (extended, extended & (2**bits - 1)))
-    overlays = (header.get((group, 0x0102)) for group in range(0x6000, 0x6020, 2))
-    if not is_sound and not any(overlay and overlay.value for overlay in overlays):
+    if not is_sound and not has_overlay(header):
         raise InputError(f"has levels beyond the {bits} bits that it declares: export it again")
     return levels
 
 
-def _decoded(header: Dataset) -> np.ndarray:
+def has_overlay(header: Dataset) -> bool:
+    """Whether bits of the picture that are not of the levels hold an overlay."""
+    overlays = (header.get((group, 0x0102)) for group in range(0x6000, 0x6020, 2))
+    return any(overlay and overlay.value for overlay in overlays)
+
+
+def decoded_of(header: Dataset) -> np.ndarray:
     """Return the picture as it was encoded, integers (height, width) of any byte order."""
-    pydicom = _pydicom()
+    pydicom = quiet_pydicom()
     if not (syntax := getattr(header, "file_meta", {}).get("TransferSyntaxUID")):
         # Of old, or cut off: pydicom then has read it as what it looks like.
         implicit, little = header.original_encoding
@@ -198,11 +203,8 @@ def _decoded(header: Dataset) -> np.ndarray:
     return decoder.as_array(header, raw=True, correct_unused_bits=False)[0]
 
 
-def _looked_up(levels: np.ndarray, table: Dataset) -> tuple[np.ndarray, int]:
-    """Return what a look-up table makes of levels, and its number of bits.
-
-    pydicom's own functions know no tables of all numbers of bits, and wrap what is beyond 8.
-    """
+def _table(table: Dataset) -> tuple[np.ndarray, int, int]:
+    """Return the entries of a look-up table, the level of the first one, and their bits."""
     entries, first, bits = table.LUTDescriptor
     entries, data = entries or 2**16, table.LUTData
     if isinstance(data, bytes):
@@ -214,8 +216,49 @@ def _looked_up(levels: np.ndarray, table: Dataset) -> tuple[np.ndarray, int]:
             f"has a look-up table (LUT) that does not fill the {bits} bits that it declares: "
             "export it without"
         )
-    places = np.rint(np.clip(levels.astype(np.float64) - first, 0, entries - 1))
+    return data, first, bits
+
+
+def _looked_up(levels: np.ndarray, table: Dataset) -> tuple[np.ndarray, int]:
+    """Return what a look-up table makes of levels, and its number of bits.
+
+    pydicom's own functions know no tables of all numbers of bits, and wrap what is beyond 8.
+    """
+    data, first, bits = _table(table)
+    places = np.rint(np.clip(levels.astype(np.float64) - first, 0, len(data) - 1))
     return data[places.astype(np.intp)], bits
+
+
+def stored_levels(header: Dataset, levels: np.ndarray) -> np.ndarray:
+    """Return what a DICOM has to store so that `levels_of`, without a window, returns these levels.
+
+    Args:
+        header: As `read_header` returns it.
+        levels: Of any shape; each is rounded to the nearest that can be stored.
+
+    Returns:
+        int16 or uint16 of this shape, with a sign if the DICOM's levels have one.
+
+    Raises:
+        InputError: Its levels can't be mapped back, whatever they are.
+    """
+    if tables := header.get("ModalityLUTSequence"):
+        data, first, _ = _table(tables[0])
+        steps = np.diff(data.astype(np.int64))
+        if (steps < 0).any() and (steps > 0).any():
+            raise InputError(
+                "has a modality look-up table (LUT) that rises and falls, so what is changed can't "
+                "be stored: export it without"
+            )
+        rising = data if data[0] <= data[-1] else data[::-1]
+        places = np.searchsorted(rising[1:] / 2 + rising[:-1] / 2, levels)
+        stored = first + (places if rising is data else len(data) - 1 - places)
+    else:
+        slope, intercept = (_number(header, f"Rescale{key}") for key in ("Slope", "Intercept"))
+        stored = (levels - intercept) / slope
+    least = -(2 ** (header.BitsStored - 1)) if _is_signed(header) else 0
+    stored = np.rint(np.clip(stored, least, least + 2**header.BitsStored - 1))
+    return stored.astype(np.int16 if _is_signed(header) else np.uint16)
 
 
 def _windowed(levels: np.ndarray, header: Dataset) -> np.ndarray:
@@ -226,7 +269,7 @@ def _windowed(levels: np.ndarray, header: Dataset) -> np.ndarray:
     without = InputError("has no valid window: leave it out, or leave out `window`")
     if header.get("WindowCenter") is None or header.get("WindowWidth") is None:
         raise without
-    window = _pydicom().pixels.apply_windowing
+    window = quiet_pydicom().pixels.apply_windowing
     try:
         bottom, top = window(np.array([-np.inf, np.inf]), header)
         return np.clip((window(levels, header) - bottom) / (top - bottom), 0, 1)

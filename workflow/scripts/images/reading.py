@@ -1,6 +1,5 @@
 """Reading one image as grey levels."""
 
-import math
 from dataclasses import replace
 from mimetypes import MimeTypes
 from pathlib import Path, PurePosixPath
@@ -8,11 +7,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import tifffile
 from PIL import Image, ImageOps
-from tifffile import COMPRESSION, PHOTOMETRIC
 
 from engine.messages import InputError
 from images.depths import Depth, depth_of
 from images.dicom import is_dicom, levels_of, read_header
+from images.greys import check_opaque, grey
+from images.tiff import check_page, levels_of_page, only_page
 
 DICOM = (".dcm", ".dicom", ".dic")
 SUFFIXES = (
@@ -22,11 +22,8 @@ SUFFIXES = (
 )
 MOST_PIXELS = 200_000_000
 LONGEST_SIDE = 20_000
-# scikit-image's weights of red, green and blue (`skimage.color.rgb2gray`).
-LUMA = (0.2125, 0.7154, 0.0721)
-ORIENTATION, MOST_LEVEL = 274, 281  # tags of TIFF: Orientation, MaxSampleValue
 
-# Pillow's own limit warns from 89 and stops at 179 megapixels; `_check_size` is exact instead.
+# Pillow's own limit warns from 89 and stops at 179 megapixels; `check_size` is exact instead.
 Image.MAX_IMAGE_PIXELS = None
 
 
@@ -75,7 +72,11 @@ def read_grey(path: str | Path, smallest: int = 1) -> np.ndarray:
 
 
 def read_levels(
-    path: Path, smallest: int, white: float | None = None, window: bool = False
+    path: Path,
+    smallest: int,
+    white: float | None = None,
+    window: bool = False,
+    only_grey: bool = False,
 ) -> tuple[np.ndarray, Depth]:
     """Read an image as `read_grey` does, but without scaling it.
 
@@ -84,21 +85,21 @@ def read_levels(
         smallest: See `read_grey`.
         white: The level of white, if it is known from elsewhere.
         window: Take the levels through the window of each DICOM; others are refused.
+        only_grey: Refuse an image whose colours differ.
 
     Returns:
         The grey levels (height, width), in the file's own type where it holds them, and what the
         file says of them.
     """
     try:
-        with path.open("rb") as file:
-            start = file.read(132)
-        is_tiff = start[:2] in (b"II", b"MM")
-        if is_dicom(start) or (path.suffix.lower() in DICOM and not is_tiff):
+        kind = kind_of(path)
+        if kind == "DICOM":
             levels, depth = _read_dicom(path, smallest, white, window)
         elif window:
             raise InputError("is no DICOM and has no window: leave it out, or leave out `window`")
         else:
-            levels, depth = (_read_tiff if is_tiff else _read_other)(path, smallest, white)
+            read = _read_tiff if kind == "TIFF" else _read_other
+            levels, depth = read(path, smallest, white, only_grey)
         depth = replace(depth, brightest=float(levels.max()))
         if depth.brightest > depth.white:
             raise InputError(
@@ -107,11 +108,25 @@ def read_levels(
             )
         return depth.white + depth.black - levels if depth.is_inverted else levels, depth
     except Exception as error:  # decoders of damaged files raise nearly anything
-        raise InputError(f"{path} {_fault(error)}") from error
+        raise InputError(f"{path} {fault(error)}") from error
 
 
-def _fault(error: Exception) -> str:
-    """Return what is wrong with an image and the remedy; an InputError in this file says that."""
+def kind_of(path: Path) -> str:
+    """Return by what an image is read: `DICOM`, `TIFF` or `other`.
+
+    Raises:
+        OSError: There is no such file, or it may not be read.
+    """
+    with path.open("rb") as file:
+        start = file.read(132)
+    is_tiff = start[:2] in (b"II", b"MM")
+    if is_dicom(start) or (path.suffix.lower() in DICOM and not is_tiff):
+        return "DICOM"
+    return "TIFF" if is_tiff else "other"
+
+
+def fault(error: Exception) -> str:
+    """Return what is wrong with an image and the remedy; an InputError of a reader says that."""
     if isinstance(error, InputError):
         return str(error)
     if isinstance(error, FileNotFoundError):
@@ -128,7 +143,7 @@ def _read_dicom(
 ) -> tuple[np.ndarray, Depth]:
     try:
         header = read_header(path)
-        _check_size((header.Columns, header.Rows), smallest)
+        check_size((header.Columns, header.Rows), smallest)
         return levels_of(header, given, window)
     except InputError:
         raise
@@ -136,74 +151,21 @@ def _read_dicom(
         raise ValueError("pydicom fails") from None
 
 
-def _read_tiff(path: Path, smallest: int, given: float | None) -> tuple[np.ndarray, Depth]:
+def _read_tiff(
+    path: Path, smallest: int, given: float | None, only_grey: bool
+) -> tuple[np.ndarray, Depth]:
     with tifffile.TiffFile(path) as tiff:
-        if len(tiff.pages) > 1:
-            raise InputError(f"has {len(tiff.pages)} pages: save each as an image")
-        page = tiff.pages.first
-        _check_size((page.imagewidth, page.imagelength), smallest)
-        colours = _colours(page)
-        if not colours:
-            raise InputError(
-                f"has no known levels ({page.samplesperpixel} x {page.bitspersample} bits, "
-                f"{page.dtype}, photometric {page.photometric}, compression {page.compression}): "
-                "save it as 8- or 16-bit grey, or as RGB"
-            )
-        # What is missing would be black, and the rest of a cut JPEG grey.
-        spans = zip(page.dataoffsets, page.databytecounts, strict=True)
-        ends = [start and count and start + count for start, count in spans]
-        if len(ends) < math.prod(page.chunked) or 0 in ends or max(ends) > tiff.filehandle.size:
-            raise ValueError("parts of it are missing")
-        samples = page.asarray(maxworkers=1).reshape(page.shaped)
-        declared = page.tags.valueof(MOST_LEVEL, default=None)
-        depth = depth_of(2.0**page.bitspersample - 1, given, np.max(declared) if declared else None)
-        if page.bitspersample not in (8, 16):  # nobody says so by mistake
-            depth = replace(depth, is_declared=True)
-        if samples.dtype.kind == "f":
-            samples, depth = samples.astype(np.float64), Depth(1, 1, is_declared=True)
-        channels = list(np.moveaxis(samples, 4, 1).reshape(-1, *samples.shape[2:4]))
-        channels, extra = channels[:colours], channels[colours:]
-        # Only those that are said to be no alpha are left out.
-        alphas = [a for n, a in enumerate(extra) if page.extrasamples[n : n + 1] != (0,)]
-        _check_opaque(alphas, depth.stored)
-        if page.photometric == PHOTOMETRIC.PALETTE:
-            palette = (page.colormap >> 8).astype(np.uint8)
-            channels, depth = list(np.take(palette, channels[0], axis=1)), Depth(255, 255)
-        white = depth.white
-        levels = _grey(channels, white)
-        # A comparison with NaN is false, so this refuses NaN too.
-        if not (levels.min() >= 0 and levels.max() <= white):
-            raise InputError("has levels outside [0, 1] or undefined ones: scale it to [0, 1]")
-        depth = replace(depth, is_inverted=page.photometric == PHOTOMETRIC.MINISWHITE)
-        orientation = page.tags.valueof(ORIENTATION, default=1)
-    turned = levels.transpose() if orientation in (5, 6, 7, 8) else levels
-    turned = turned[:: -1 if orientation in (3, 4, 7, 8) else 1]
-    turned = turned[:, :: -1 if orientation in (2, 3, 6, 7) else 1]
-    return np.ascontiguousarray(turned), depth
+        page = only_page(tiff)
+        check_size((page.imagewidth, page.imagelength), smallest)
+        check_page(page)
+        return levels_of_page(page, given, only_grey)
 
 
-def _colours(page: tifffile.TiffPage) -> int:
-    """Return how many channels hold a TIFF's picture, or 0 if its levels are not certain."""
-    kind, bits, samples = page.photometric, page.bitspersample, page.samplesperpixel
-    is_jpeg = page.compression in (COMPRESSION.JPEG, COMPRESSION.OJPEG)
-    if kind == PHOTOMETRIC.RGB or (kind == PHOTOMETRIC.YCBCR and is_jpeg):  # decoded to RGB
-        colours = 3
-    else:
-        colours = int(kind in (PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.PALETTE))
-    if page.dtype is None or page.imagedepth != 1 or not 0 <= samples - colours <= 3:
-        return 0
-    if page.dtype.kind == "f":
-        return colours if samples == 1 else 0
-    # Some programs say 12 bits and store 16: only the number of bytes tells.
-    packed = math.ceil(page.imagewidth * samples * bits / 8) * page.imagelength
-    is_packed = page.compression == COMPRESSION.NONE and sum(page.databytecounts) == packed
-    is_whole = page.dtype.kind in "ub" and (bits in (1, 2, 4, 8, 16) or (bits < 16 and is_packed))
-    return colours if is_whole else 0
-
-
-def _read_other(path: Path, smallest: int, given: float | None) -> tuple[np.ndarray, Depth]:
+def _read_other(
+    path: Path, smallest: int, given: float | None, only_grey: bool
+) -> tuple[np.ndarray, Depth]:
     with Image.open(path) as image:
-        _check_size(image.size, smallest)
+        check_size(image.size, smallest)
         if getattr(image, "n_frames", 1) > 1:
             raise InputError(f"has {image.n_frames} pictures: save each as an image")
         if image.mode[0] != "I" and any(";16" in str(tile.args) for tile in image.tile):
@@ -216,7 +178,7 @@ def _read_other(path: Path, smallest: int, given: float | None) -> tuple[np.ndar
         ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith("I;16"):
             levels = np.asarray(image)
-            _check_opaque([levels != image.info.get("transparency")], 1)
+            check_opaque([levels != image.info.get("transparency")], 1)
             return levels, depth_of(65535, given, _significant(path, levels))
         if image.mode in ("P", "PA") or "transparency" in image.info:
             image = image.convert("RGBA" if image.has_transparency_data else "RGB")
@@ -226,8 +188,9 @@ def _read_other(path: Path, smallest: int, given: float | None) -> tuple[np.ndar
             raise InputError(f"is of mode {image.mode}: save it as 8- or 16-bit grey, or as RGB")
         channels = [np.asarray(channel) for channel in image.split()]
         if image.mode.endswith("A"):
-            _check_opaque([channels.pop()], 255)
-        return _grey(channels, 255.0), depth_of(255, given, _significant(path, channels[0]))
+            check_opaque([channels.pop()], 255)
+        levels = grey(channels, 255.0, only_grey)
+        return levels, depth_of(255, given, _significant(path, channels[0]))
 
 
 def _significant(path: Path, levels: np.ndarray) -> float | None:
@@ -236,14 +199,19 @@ def _significant(path: Path, levels: np.ndarray) -> float | None:
     As the standard has it, levels of fewer bits are spread over all that the file could hold. Some
     programs store them as they are: then none is above what the bits hold.
     """
+    bits = significant_bits(path)
+    return 2.0**bits - 1 if bits and levels.max() <= 2**bits - 1 else None
+
+
+def significant_bits(path: Path) -> int | None:
+    """Return the number of significant bits that a PNG declares, if it does."""
     with path.open("rb") as file:
         if file.read(8) != b"\x89PNG\r\n\x1a\n":
             return None
         while (kind := (head := file.read(8))[4:]) not in (b"IDAT", b""):
             content = file.read(int.from_bytes(head[:4], "big") + 4)
             if kind == b"sBIT":
-                white = 2.0 ** content[0] - 1
-                return white if levels.max() <= white else None
+                return content[0]
     return None
 
 
@@ -265,29 +233,29 @@ def _is_neutral_jpeg(image: Image.Image, path: Path) -> bool:
         return all(small.getchannel(name).getextrema() == (128, 128) for name in ("Cb", "Cr"))
 
 
-def _check_opaque(alphas: list[np.ndarray], white: float) -> None:
-    if any(alpha.min() < white for alpha in alphas):
-        raise InputError("is partly transparent: save it without its alpha channel")
+def check_size(
+    size: tuple[int, int],
+    smallest: int,
+    pixels: int | None = None,
+    side: int | None = None,
+) -> None:
+    """Refuse an image before it is decoded.
 
-
-def _grey(channels: list[np.ndarray], white: float) -> np.ndarray:
-    """Weigh the colours of an image; equal ones, or a single one, are returned as they are."""
-    if all(np.array_equal(channels[0], other) for other in channels[1:]):
-        return channels[0]
-    grey = sum(weight * channel for weight, channel in zip(LUMA, channels, strict=True))
-    return np.minimum(grey, white, out=grey)  # white rounds up to 255 + 3e-14
-
-
-def _check_size(size: tuple[int, int], smallest: int) -> None:
-    """Refuse an image of `size` (width, height) before it is decoded."""
+    Args:
+        size: Its width and height, in pixels.
+        smallest: The least width and height.
+        pixels: How many it may have, if not `MOST_PIXELS`.
+        side: The greatest width and height, if not `LONGEST_SIDE`.
+    """
+    pixels, side = pixels or MOST_PIXELS, side or LONGEST_SIDE
     width, height = size
     if min(size) < smallest:
         raise InputError(
             f"is too small ({width} x {height} pixels; at least {smallest} x {smallest} "
             "are needed): give a larger copy of it, or set a smaller image_size"
         )
-    if width * height > MOST_PIXELS or max(size) > LONGEST_SIDE:
+    if width * height > pixels or max(size) > side:
         raise InputError(
-            f"is too large ({width} x {height} pixels; at most {MOST_PIXELS // 10**6} "
-            f"megapixels and {LONGEST_SIDE} a side): give a smaller copy of it"
+            f"is too large ({width} x {height} pixels; at most {pixels // 10**6} "
+            f"megapixels and {side} a side): give a smaller copy of it"
         )

@@ -1,4 +1,7 @@
-"""Which images of a data set train and which test: by number, name, table or patient."""
+"""Which images of a data set train and which test: by number, name, table or patient.
+
+Where no method learns from them, all may test, see `engine.learning`.
+"""
 
 import re
 from collections import Counter
@@ -27,11 +30,11 @@ def first_ones(groups: Sequence[int], train: int) -> list[str]:
     """
     images, sizes = len(groups), Counter(groups)
     most = images - sizes[list(sizes)[-1]]
-    if not 0 < train <= most:
+    if not 0 <= train <= most:
         together = "" if len(sizes) == images else f" in {len(sizes)} groups that stay together"
         raise InputError(
             f"the data set has {images} images{together}, of which train: {train} are for "
-            f"training; allowed: " + (f"1 to {most}" if most else "nothing, as it is one group")
+            f"training; allowed: " + (f"0 to {most}" if most else "0, as it is one group")
         )
     ends = dict(zip(sizes, np.cumsum(list(sizes.values())), strict=True))
     return [PARTS[bool(ends[group] - sizes[group] >= train)] for group in groups]
@@ -59,7 +62,7 @@ def named(ids: Sequence[str], test: str | Sequence[str]) -> list[str]:
         test: Names, or a pattern of them, as of file names: with `*`, `?` and `[...]`.
 
     Raises:
-        InputError: When there is no such image, or a part would be empty.
+        InputError: When there is no such image, or none would test.
     """
     known = set(ids)
     chosen = {n for n in ids if fnmatchcase(n, test)} if isinstance(test, str) else set(test)
@@ -68,10 +71,10 @@ def named(ids: Sequence[str], test: str | Sequence[str]) -> list[str]:
             f"test: the data set has no image {some(missing)}; names are those of files without "
             f"the suffix, as {ids[0]} and {ids[-1]}"
         )
-    if chosen in (set(), known):
+    if not chosen:
         raise InputError(
-            f"test: {test!r} names {'all' if chosen else 'none'} of the {len(ids)} images, as "
-            f"{ids[0]} and {ids[-1]}: correct it, so that some train and some test"
+            f"test: {test!r} names none of the {len(ids)} images, as {ids[0]} and {ids[-1]}: "
+            "correct it, so that some test"
         )
     return [PARTS[name in chosen] for name in ids]
 
@@ -110,8 +113,8 @@ def tabled(ids: Sequence[str], table: str) -> tuple[list[str], list[str] | None]
         found = [f"{some(names)} {fault}" for fault, names in faults.items() if names]
         raise InputError(f"{table}: {'; '.join(found)}. Correct these lines")
     parts = [rows[name]["part"] for name in ids]
-    if len(set(parts)) < len(PARTS):
-        raise InputError(f"{table}: all images are for {parts[0]}; some must train and some test")
+    if "test" not in parts:
+        raise InputError(f"{table}: all images are for train; some must test")
     return parts, [rows[name]["patient"] for name in ids] if "patient" in columns else None
 
 

@@ -6,14 +6,15 @@ fingerprints that are much alike are laid on each other, and their details are c
 
 import functools
 import hashlib
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
 from scipy.stats import rankdata
 
-from engine.messages import Progress
+from engine.messages import Progress, number_of, some
 from files.arrays import StoredImages
 from images.resizing import resize
 from noise.seeds import generator
@@ -37,6 +38,34 @@ class Twins(NamedTuple):
     alike: float
 
 
+class Joined:
+    """The images of two files, those of the second one after those of the first.
+
+    Attributes:
+        shape: (N, size, size).
+    """
+
+    def __init__(self, first: StoredImages, second: StoredImages) -> None:
+        self._parts = first, second
+        self.shape = (len(first) + len(second), *first.shape[1:])
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return itertools.chain(*self._parts)
+
+    def read(self, start: int, size: int) -> np.ndarray:
+        """Return at most `size` images from the place `start` on, of one of the files."""
+        first, second = self._parts
+        if start < len(first):
+            return first.read(start, size)
+        return second.read(start - len(first), size)
+
+
+Images = StoredImages | Joined
+
+
 class Details(NamedTuple):
     """What is local in an image: `broad` and `narrow` of shape (64, 64), `fine` (128, 128)."""
 
@@ -45,7 +74,7 @@ class Details(NamedTuple):
     fine: np.ndarray
 
 
-def twins(images: StoredImages, rows: Sequence[int], columns: Sequence[int]) -> list[Twins]:
+def twins(images: Images, rows: Sequence[int], columns: Sequence[int]) -> list[Twins]:
     """Return the films that are among the rows and among the columns, each pair once, in order.
 
     Args:
@@ -61,9 +90,7 @@ def twins(images: StoredImages, rows: Sequence[int], columns: Sequence[int]) -> 
     return sorted(pair for pair in found if pair.alike >= LEAST_ALIKE)
 
 
-def compared(
-    images: StoredImages, pairs: Iterable[tuple[int, int]], maps: np.ndarray
-) -> list[Twins]:
+def compared(images: Images, pairs: Iterable[tuple[int, int]], maps: np.ndarray) -> list[Twins]:
     """Return how alike the images of each pair are, in order; see `fingerprints` for the maps."""
     pairs, found = sorted(pairs), []
     seen = functools.lru_cache(4 * CANDIDATES)(lambda place: _details_of(images, place))
@@ -75,9 +102,19 @@ def compared(
     return found
 
 
-def _equal(
-    images: StoredImages, rows: Sequence[int], columns: Sequence[int]
-) -> set[tuple[int, int]]:
+def in_words(found: Sequence[Twins], names: Sequence[str]) -> str:
+    """Return pairs of images, most alike first; `names` has what each image is called."""
+    pairs = sorted(found, key=lambda pair: -pair.alike)
+    texts = [f"{names[first]} and {names[second]}, alike {a:.3f}" for first, second, a in pairs]
+    return some(texts, 20, "; ")
+
+
+def counted(found: Sequence[Twins], pairs: str) -> str:
+    """Return how many pairs there are and which, see `in_words`; nothing if there are none."""
+    return f"{number_of(len(found), 'pair')} of images of one film: {pairs}" if found else ""
+
+
+def _equal(images: Images, rows: Sequence[int], columns: Sequence[int]) -> set[tuple[int, int]]:
     digests = [hashlib.sha256(image.tobytes()).digest() for image in images]
     places: dict[bytes, list[int]] = {}
     for place in columns:
@@ -89,7 +126,7 @@ def _ordered(pairs: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
     return {(min(pair), max(pair)) for pair in pairs if pair[0] != pair[1]}
 
 
-def fingerprints(images: StoredImages) -> tuple[np.ndarray, np.ndarray]:
+def fingerprints(images: Images) -> tuple[np.ndarray, np.ndarray]:
     """Return the signs of details, bool (N, 256), and where images lie on the mean, (N, 3, 3).
 
     See `laid_on` for the latter. The memory needed does not grow with the size of the images.
@@ -114,7 +151,7 @@ def fingerprints(images: StoredImages) -> tuple[np.ndarray, np.ndarray]:
     return signs, maps
 
 
-def _details_of(images: StoredImages, place: int) -> Details:
+def _details_of(images: Images, place: int) -> Details:
     return details(images.read(place, 1)[0])
 
 

@@ -7,6 +7,7 @@ non-commercial use alone, so it is no requirement of the workflow:
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,14 @@ SETTINGS = {
 }
 USES: list[str] = []
 PROFILES = {"np": "BM3DProfile", "lc": "BM3DProfileLC", "vn": "BM3DProfileVN"}
+
+
+def settings_for(deviation: float) -> dict[str, Any]:
+    """Return settings for noise of one standard deviation, grey levels of [0, 1].
+
+    As its authors have it: the rest follows from the deviation.
+    """
+    return {"sigma": deviation, "profile": "np"}
 
 
 def denoise(noisy: np.ndarray, noise: Mapping, settings: Mapping) -> np.ndarray:

@@ -6,6 +6,7 @@ what noise of standard deviation `sigma` adds to the distance of two patches.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from skimage.restoration import denoise_nl_means
@@ -19,6 +20,15 @@ SETTINGS = {
     "patch_distance": {"type": "integer", "minimum": 1},  # how far patches are searched, pixels
 }
 USES: list[str] = []
+
+
+def settings_for(deviation: float) -> dict[str, Any]:
+    """Return settings for noise of one standard deviation, grey levels of [0, 1].
+
+    Best on parts of three phantoms of 640 x 640 pixels (seed 901), 320 x 320 each, at doses of 400,
+    100 and 25 through the generalised Anscombe transform: by PSNR, where alike by SSIM.
+    """
+    return {"sigma": deviation, "h": 0.7, "patch_size": 9, "patch_distance": 5}
 
 
 def denoise(noisy: np.ndarray, noise: Mapping, settings: Mapping) -> np.ndarray:

@@ -5,6 +5,7 @@ and Vision 20, 2004); scikit-image's `denoise_tv_chambolle`.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from skimage.restoration import denoise_tv_chambolle
@@ -17,6 +18,15 @@ SETTINGS = {
 }
 USES: list[str] = []
 ITERATIONS = 1000  # at most; the default of 200 is few for a small tolerance
+
+
+def settings_for(deviation: float) -> dict[str, Any]:
+    """Return settings for noise of one standard deviation, grey levels of [0, 1].
+
+    Best on parts of three phantoms of 640 x 640 pixels (seed 901), 320 x 320 each, at doses of 400,
+    100 and 25 through the generalised Anscombe transform: by PSNR, where alike by SSIM.
+    """
+    return {"weight": 1.5 * deviation, "tolerance": 2e-5}
 
 
 def denoise(noisy: np.ndarray, noise: Mapping, settings: Mapping) -> np.ndarray:

@@ -30,36 +30,46 @@ IMAGE_SIZE_MULTIPLE = 16
 
 def build_network(settings: Mapping[str, Any], noise: Noise) -> nn.Module:
     """Return the untrained network for one noise setting."""
-    return SymmetricUNet(settings, noise)
+    return SymmetricUNet(settings, linear_estimate(noise))
 
 
 class SymmetricUNet(nn.Module):
-    """Adds what a U-Net finds to the best linear guess of each pixel.
+    """Adds what a U-Net finds to a linear guess of each pixel.
 
     Takes and returns images of shape (N, 1, H, W), values in [0, 1]. The U-Net sees the noisy image
     and where it is saturated. Once trained, it answers with the mean of an image's answer and its
     mirror image's.
+
+    Args:
+        settings: Of the method.
+        guess: Slope and offset of the guess; without, it is the noisy value.
     """
 
     INPUTS, OUTPUTS = 3, 1  # channels of the U-Net
 
-    def __init__(self, settings: Mapping[str, Any], noise: Noise) -> None:
+    def __init__(self, settings: Mapping[str, Any], guess: tuple[float, float] = (1, 0)) -> None:
         super().__init__()
-        self.slope, self.offset = linear_estimate(noise)
+        self.slope, self.offset = guess
         self.network = UNet(self.INPUTS, self.OUTPUTS, settings["widths"], settings["blocks"])
 
-    def forward(self, noisy: torch.Tensor) -> torch.Tensor:
+    def forward(self, noisy: torch.Tensor, *told: torch.Tensor) -> torch.Tensor:
+        """Return the answer; what a network is told besides an image, `estimate` is told too."""
         if self.training:
-            return self.estimate(noisy)
-        mean = (self.estimate(noisy) + self.estimate(noisy.flip(-1)).flip(-1)) / 2
-        return mean.clamp(0, 1)
+            return self.estimate(noisy, *told)
+        mirrored = self.estimate(noisy.flip(-1), *told).flip(-1)
+        return ((self.estimate(noisy, *told) + mirrored) / 2).clamp(0, 1)
 
     def estimate(self, noisy: torch.Tensor) -> torch.Tensor:
         return self.slope * noisy + self.offset + self.network(self.inputs(noisy))
 
     def inputs(self, noisy: torch.Tensor) -> torch.Tensor:
         """Return what the U-Net sees, shape (N, C, H, W)."""
-        return torch.cat([noisy, (noisy >= 1).to(noisy.dtype), (noisy <= 0).to(noisy.dtype)], 1)
+        return with_ends(noisy)
+
+
+def with_ends(noisy: torch.Tensor) -> torch.Tensor:
+    """Return images (N, 1, H, W) and which of their pixels are white or black, (N, 3, H, W)."""
+    return torch.cat([noisy, (noisy >= 1).to(noisy.dtype), (noisy <= 0).to(noisy.dtype)], 1)
 
 
 class UNet(nn.Module):

@@ -16,7 +16,7 @@ from torch.nn.functional import softplus
 
 from engine.messages import InputError
 from methods.unet import IMAGE_SIZE_MULTIPLE, SETTINGS, SymmetricUNet  # noqa: F401
-from noise.models import Noise
+from noise.models import Noise, linear_estimate
 
 RECIPE = "supervised"
 USES = ["noise model"]
@@ -51,7 +51,7 @@ class LatticeUNet(SymmetricUNet):
     INPUTS, OUTPUTS = 5, 2
 
     def __init__(self, settings: Mapping[str, Any], noise: Noise) -> None:
-        super().__init__(settings, noise)
+        super().__init__(settings, linear_estimate(noise))
         self.factor = float(noise["factor"])
 
     def inputs(self, noisy: Tensor) -> Tensor:

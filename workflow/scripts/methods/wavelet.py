@@ -6,6 +6,7 @@ BayesShrink with soft thresholds (Chang, Yu and Vetterli, IEEE Transactions on I
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pywt
@@ -20,6 +21,15 @@ SETTINGS = {
 USES: list[str] = []
 WAVELET = "sym4"
 SHIFTS = 3  # the most, along each axis, pixels
+
+
+def settings_for(deviation: float) -> dict[str, Any]:
+    """Return settings for noise of one standard deviation, grey levels of [0, 1].
+
+    Best on parts of three phantoms of 640 x 640 pixels (seed 901), 320 x 320 each, at doses of 400,
+    100 and 25 through the generalised Anscombe transform: by PSNR, where alike by SSIM.
+    """
+    return {"sigma": 1.05 * deviation, "levels": 5}
 
 
 def denoise(noisy: np.ndarray, noise: Mapping, settings: Mapping) -> np.ndarray:

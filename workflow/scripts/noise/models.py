@@ -31,6 +31,24 @@ def corrupt(image: Image, noise: Noise, rng: Any) -> Image:  # noqa: ANN401
     return distribution.draw(image, rng, **settings).clip(0, 1)
 
 
+def gain_and_deviation(noise: Noise) -> tuple[float, float]:
+    """Return the numbers of Poisson-Gaussian noise: its variance is `gain * x + deviation^2`.
+
+    At a clean value x, before clipping; `deviation` is a standard deviation in grey levels.
+
+    Raises:
+        InputError: When the noise is of another kind.
+    """
+    settings = dict(noise)
+    distribution = importlib.import_module(f"distributions.{settings.pop('distribution')}")
+    found = getattr(distribution, "gain_and_deviation", lambda **_: None)(**settings)
+    if found is None:
+        fault = f"the noise setting {dict(noise)} is not given by a gain and a deviation"
+        remedy = "name the noise settings that the method is for with `only`"
+        raise InputError(f"{fault}; {remedy}")
+    return found
+
+
 # Simulated once for each noise model: the noisy values of evenly spread clean ones.
 LEVELS, DRAWS = 65, 2**17
 

@@ -58,50 +58,59 @@ class Subject:
     film_tilt: float  # 0 degrees
 
 
-def draw_subject(rng: np.random.Generator) -> Subject:
-    """Draw one subject; growth ties head size, vault, jaws, sinuses and teeth together."""
+def draw_subject(rng: np.random.Generator, variety: float = 1) -> Subject:
+    """Draw one subject; growth ties head size, vault, jaws, sinuses and teeth together.
+
+    Args:
+        rng: What is drawn comes from it.
+        variety: Factor of all normal deviations from the mean subject; 1 is as people differ.
+    """
+
+    def normal() -> float:
+        return variety * rng.normal()
+
     growth = rng.beta(4, 1.6)  # 0 a child of about seven, 1 an adult
-    vertical = rng.normal()  # long-faced against short-faced
-    size = 0.90 + 0.12 * growth + 0.03 * rng.normal()
+    vertical = normal()  # long-faced against short-faced
+    size = 0.90 + 0.12 * growth + 0.03 * normal()
     braces = rng.random() < 0.16
     adult = growth > 0.75
     fillings = 0 if braces else rng.poisson(3 if adult else 1)
     return Subject(
         scale=size,
-        vault_height=1 + 0.04 * rng.normal() + 0.04 * (1 - growth),
-        vault_length=1 + 0.03 * rng.normal(),
-        vault_width=145 + 5 * rng.normal(),
-        wall=1.03 + 0.30 * growth + 0.10 * rng.normal(),
+        vault_height=1 + 0.04 * normal() + 0.04 * (1 - growth),
+        vault_length=1 + 0.03 * normal(),
+        vault_width=145 + 5 * normal(),
+        wall=1.03 + 0.30 * growth + 0.10 * normal(),
         face_height=0.93 + 0.08 * growth + 0.03 * vertical,
-        face_forward=2.5 * rng.normal(),
-        jaw_angle=3 * vertical + 1.5 * rng.normal(),
-        chin=2 * rng.normal() + 2 * growth - 1,
-        overjet=1.6 * rng.normal(),
-        nose=-4 + 5 * growth + 1.5 * rng.normal(),
-        lips=2.0 * rng.normal(),
-        sinus=0.75 + 0.3 * growth + 0.1 * rng.normal(),
-        frontal_sinus=np.clip(1.4 * growth - 0.3 + 0.3 * rng.normal(), 0.1, 1.6),
-        pneumatised=np.clip(0.5 + 0.6 * growth + 0.3 * rng.normal(), 0.2, 1.6),
-        neck_angle=6 * rng.normal(),
-        shoulder=7 * rng.normal(),
+        face_forward=2.5 * normal(),
+        jaw_angle=3 * vertical + 1.5 * normal(),
+        chin=2 * normal() + 2 * growth - 1,
+        overjet=1.6 * normal(),
+        nose=-4 + 5 * growth + 1.5 * normal(),
+        lips=2.0 * normal(),
+        sinus=0.75 + 0.3 * growth + 0.1 * normal(),
+        frontal_sinus=np.clip(1.4 * growth - 0.3 + 0.3 * normal(), 0.1, 1.6),
+        pneumatised=np.clip(0.5 + 0.6 * growth + 0.3 * normal(), 0.2, 1.6),
+        neck_angle=6 * normal(),
+        shoulder=7 * normal(),
         teeth=7 if growth > 0.45 else 6,
         missing=tuple(rng.choice(28, min(rng.poisson(1.2), 6), replace=False)),
         metal=tuple(rng.choice(28, min(fillings, 12), replace=False)),
         crowned=bool(adult and rng.random() < 0.3),
         brackets=bool(braces),
-        tilt=3.5 * rng.normal(),
-        ear_rod=(58 + 4 * rng.normal(), 129 + 5 * rng.normal()),
-        parallax=0.018 + 0.005 * rng.normal(),
-        turn=(1.8 * rng.normal(), 1.3 * rng.normal()),
-        exposure=0.14 * rng.normal(),
-        gamma=2.55 * np.exp(0.12 * rng.normal()),
-        fog=np.clip(0.02 + 0.015 * rng.normal(), 0, 0.1),
+        tilt=3.5 * normal(),
+        ear_rod=(58 + 4 * normal(), 129 + 5 * normal()),
+        parallax=0.018 + 0.005 * normal(),
+        turn=(1.8 * normal(), 1.3 * normal()),
+        exposure=0.14 * normal(),
+        gamma=2.55 * np.exp(0.12 * normal()),
+        fog=np.clip(0.02 + 0.015 * normal(), 0, 0.1),
         blur=0.50 + 0.10 * rng.random(),
-        wedge=0.98 * np.exp(0.25 * rng.normal()),
+        wedge=0.98 * np.exp(0.25 * normal()),
         wedge_edge=rng.uniform(10, 45),
         chamber=rng.uniform(0, 2.5),
-        holder=(2 * rng.normal(), 2 * rng.normal()),
-        film_shift=(0.6 * rng.normal(), 1.5 * rng.normal()),
+        holder=(2 * normal(), 2 * normal()),
+        film_shift=(0.6 * normal(), 1.5 * normal()),
         film_tilt=np.clip(0.25 * rng.standard_t(2), -4, 4),
     )
 

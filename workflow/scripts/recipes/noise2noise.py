@@ -1,7 +1,7 @@
 """Training without clean images, on two noisy exposures of each subject.
 
 One exposure is the input, the other the target. What such a network learns is the mean of the noisy
-values, so the clip-aware inversion is applied to its output.
+values.
 
 Source: J. Lehtinen et al., Noise2Noise, ICML 2018.
 """
@@ -11,16 +11,12 @@ import torch
 from torch.nn.functional import mse_loss
 
 from noise.models import corrupt
+from recipes.supervised import BUDGET as SETTINGS  # noqa: F401
 from recipes.supervised import Supervised, flipped
+from training.recipe import Recipe
 
-SETTINGS = {
-    "steps": {"type": "integer", "minimum": 1},
-    "batch": {"type": "integer", "minimum": 1},
-    "learning_rate": {"type": "number", "exclusiveMinimum": 0, "description": "the highest"},
-}
 DATA = "clean"  # to draw the exposures from
 USES: list[str] = []
-ESTIMATES = "mean noisy value"
 
 
 class Noise2Noise(Supervised):
@@ -29,12 +25,8 @@ class Noise2Noise(Supervised):
     EXPOSURES = 2
 
     def __post_init__(self) -> None:
-        exposures = [
-            [corrupt(image, self.noise, self.draw("exposure", n, k)) for k in range(self.EXPOSURES)]
-            for n, image in enumerate(self.images["clean"])
-        ]
         # The exposures alone: the clean images are not even at hand.
-        self.images = {"exposures": np.array(exposures)}
+        self.images = {"exposures": exposures(self, self.EXPOSURES)}
         super().__post_init__()
 
     def pair(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -46,3 +38,15 @@ class Noise2Noise(Supervised):
     def loss(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         # Of a noisy target only the squared error has the mean as its best answer.
         return mse_loss(output, target)
+
+
+def exposures(recipe: Recipe, count: int) -> np.ndarray:
+    """Return exposures of a recipe's clean images, single precision, shape (N, count, H, W).
+
+    They are drawn, and the same for the same training.
+    """
+    found = [
+        [corrupt(image, recipe.noise, recipe.draw("exposure", n, k)) for k in range(count)]
+        for n, image in enumerate(recipe.images["clean"])
+    ]
+    return np.array(found, np.float32)

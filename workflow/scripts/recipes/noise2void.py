@@ -2,7 +2,7 @@
 
 Some pixels of the input are replaced by a neighbour, and the network learns to tell from the
 others what was there. Where noise is independent from pixel to pixel, that is the mean of the noisy
-values, so the clip-aware inversion is applied to the output.
+values.
 
 Source: A. Krull et al., Noise2Void, CVPR 2019.
 """
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from noise.device_random import DeviceGenerator
-from recipes.noise2noise import DATA, ESTIMATES, SETTINGS, USES, Noise2Noise  # noqa: F401
+from recipes.noise2noise import DATA, SETTINGS, USES, Noise2Noise  # noqa: F401
 from recipes.supervised import flipped
 
 HIDDEN = 1 / 32  # share of the pixels that a step hides

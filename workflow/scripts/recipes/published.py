@@ -11,7 +11,6 @@ from training.recipe import Recipe, State
 
 DATA = "pairs"
 USES = ["clean images"]
-ESTIMATES = "clean image"
 SETTINGS = {
     "steps": {"type": "integer", "minimum": 1},
     "batch": {"type": "integer", "minimum": 1},

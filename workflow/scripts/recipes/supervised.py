@@ -13,17 +13,21 @@ from torch.nn.functional import mse_loss
 
 from noise.device_random import DeviceGenerator
 from noise.models import corrupt
+from training.augmentation import deformed
 from training.recipe import Recipe, State, copied
 
 DATA = "clean"
 USES = ["clean images", "noise model"]
-ESTIMATES = "clean image"
-SETTINGS = {
+BUDGET = {
     "steps": {"type": "integer", "minimum": 1},
     "batch": {"type": "integer", "minimum": 1},
     "learning_rate": {"type": "number", "exclusiveMinimum": 0, "description": "the highest"},
+}
+SETTINGS = BUDGET | {
     # What is minimised; similarity includes some squared error.
     "loss": {"enum": ["similarity", "squared error"], "default": "similarity"},
+    # Deformed images are also turned, scaled, shifted, bent, and have other tones, anew each step.
+    "augmentation": {"enum": ["flips", "deformations"], "default": "flips"},
 }
 ADAMW = {"betas": (0.9, 0.95), "weight_decay": 0.01, "fused": True}
 LARGEST_NORM = 1.0  # of the gradients
@@ -66,8 +70,19 @@ class Supervised(Recipe):
 
     def pair(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return a step's inputs and targets, each of shape (batch, 1, H, W)."""
-        clean = flipped(self.batch_of("clean"), self.rng)
+        clean = self.augmented("clean")
         return corrupt(clean, self.noise, self.rng), clean
+
+    def augmented(self, name: str) -> torch.Tensor:
+        """Return this step's images of the array `name`, shape (batch, 1, H, W), augmented."""
+        images = flipped(self.batch_of(name), self.rng)
+        # As a batch again, since what makes new images need not keep their layout.
+        deform = self.deforms()
+        return self.processor.batch(deformed(images, self.rng).squeeze(1)) if deform else images
+
+    def deforms(self) -> bool:
+        """Whether each image is deformed anew in each step."""
+        return self.settings.get("augmentation") == "deformations"
 
     def loss(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Return what is minimised, of tensors of shape (N, 1, H, W)."""

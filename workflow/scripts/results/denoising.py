@@ -28,7 +28,11 @@ def denoised(denoise: Denoise, noisy: str, size: int, start: int) -> tuple[float
 
 
 def denoise_test_images(
-    denoise: Denoise, noisy: str, images: str, inverted: Noise | None, processes: int = 1
+    denoise: Denoise,
+    noisy: str,
+    images: str,
+    inverted: Noise | None = None,
+    processes: int = 1,
 ) -> float:
     """Write what a denoiser makes of noisy images, and return its time in milliseconds an image.
 

@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 
 from engine.messages import InputError
-from results.reading import COSTS, read_tuning
-from results.wording import CLEAN, MISSING, MODEL, Texts
+from results.reading import COSTS, by_noise, differing, read_tuning
+from results.wording import CLEAN, MISSING, MODEL, Elsewhere, Texts, images_of, marked
 
 Uses = Mapping[str, Sequence[str]]  # by method: `CLEAN`, `MODEL`, both or nothing
 COST_NOTES = [
@@ -19,6 +19,11 @@ COST_NOTES = [
     "(docs/denoisers.md, What was tried).",
     "Image passes and training seconds are those of one noise setting. The seconds are processor "
     "time on a CPU and elapsed time on a GPU. All times are medians over the noise settings.",
+]
+
+LOST_NOTES = [
+    "How much lower the SSIM is than that of the best method that needs clean images, which a "
+    "clinic may not have.",
 ]
 
 
@@ -58,7 +63,12 @@ def require_equal_seconds(
 
 
 def cost_table(
-    table: pd.DataFrame, labels: Texts, uses: Uses, tried: pd.DataFrame, phantoms: Collection[str]
+    table: pd.DataFrame,
+    labels: Texts,
+    uses: Uses,
+    tried: pd.DataFrame,
+    phantoms: Collection[str],
+    origins: Texts | None = None,
 ) -> pd.DataFrame:
     """Return as text what each method costs and was given.
 
@@ -68,6 +78,7 @@ def cost_table(
         uses: What it needs.
         tried: What `read_trials` returns.
         phantoms: The methods that learned from phantoms.
+        origins: The data set that each method learned from, where that is to be shown.
     """
     rows = []
     for method, label in labels.items():
@@ -80,6 +91,7 @@ def cost_table(
                 "Clean images": "yes" if CLEAN in uses[method] else "no",
                 "Noise model": "yes" if MODEL in uses[method] else "no",
                 "Phantoms": "yes" if method in phantoms else "no",
+                **({"Learned from": origins.get(method, MISSING)} if origins else {}),
                 "Trials": "1" if tuning.empty else span(tuning["trials"]),
                 "Validation images": span(tuning["images"]),
                 "Parameters": span(costs["parameters"]),
@@ -113,14 +125,45 @@ def settings_text(settings: Mapping[str, Any] | None) -> str:
     )
 
 
-def given_notes(labels: Texts, uses: Uses) -> list[str]:
+def lost_table(
+    table: pd.DataFrame,
+    noise: Iterable[str],
+    labels: Texts,
+    uses: Uses,
+    caveats: Texts,
+    references: Collection[str],
+) -> pd.DataFrame:
+    """Return as text how far methods without clean images stay behind the best one with them.
+
+    A row a method, a column a noise setting; see `score_table` for the arguments. Methods with a
+    caveat and references are no yardstick.
+    """
+    means = by_noise(differing(table), list(labels), noise)
+    no_yardstick = {*caveats, *references}
+    with_clean = [n for n in labels if CLEAN in uses[n] and n not in no_yardstick]
+    without = [name for name in labels if CLEAN not in uses[name]]
+    lost = (means.loc[with_clean].max() - means).loc[without].dropna(how="all")
+    rows = lost.map(decimals)
+    rows.insert(0, "Method", [marked(labels, caveats)[name] for name in rows.index])
+    return rows
+
+
+def given_notes(labels: Texts, uses: Uses, elsewhere: Elsewhere | None = None) -> list[str]:
     """Return in words what some methods of a table were given and others were not."""
     differ = []
     for what in (CLEAN, MODEL):
         without = [label for name, label in labels.items() if what not in uses[name]]
         if 0 < len(without) < len(labels):
             differ.append(f"without {what}: {', '.join(without)}")
+    others: dict[str, list[str]] = {}
+    for name, images in (elsewhere or {}).items():
+        others.setdefault(images_of(**images), []).append(labels[name])
+    differ += [f"learned from {images}: {', '.join(found)}" for images, found in others.items()]
     return [f"Not all methods were given the same; {'; '.join(differ)}."] if differ else []
+
+
+def decimals(value: float, places: int = 4) -> str:
+    return MISSING if pd.isna(value) else f"{value:.{places}f}"
 
 
 def digits(value: float) -> str:

@@ -1,6 +1,5 @@
 """Reads what the steps before wrote, and what was published."""
 
-import json
 from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from files.jsons import read_json
 from results.wording import LEAST_VARIANCE
 
 Noise = Mapping[str, Any]  # a noise setting, as in the configuration
@@ -69,10 +69,7 @@ def read_tuning(paths: Iterable[str]) -> dict[tuple[str, str], list[dict[str, An
     Args:
         paths: Files `.../NOISE/METHOD.json`, as `tune_method` writes them.
     """
-    return {
-        (path.parent.name, path.stem): json.loads(path.read_text(encoding="utf-8"))
-        for path in map(Path, paths)
-    }
+    return {(path.parent.name, path.stem): read_json(path) for path in map(Path, paths)}
 
 
 def read_tuned(paths: Iterable[str]) -> dict[tuple[str, str], dict[str, Any]]:
@@ -80,11 +77,20 @@ def read_tuned(paths: Iterable[str]) -> dict[tuple[str, str], dict[str, Any]]:
     return {key: best["settings"] for key, (best, *_) in read_tuning(paths).items()}
 
 
-def read_published(path: str | None, image_size: int) -> Published | None:
-    """Return what was published, or None: SSIM depends on the size of the images."""
+def read_published(
+    path: str | None, image_size: int, elsewhere: Collection[str] = ()
+) -> Published | None:
+    """Return what was published, or None: SSIM depends on the size of the images.
+
+    Values of methods that learned elsewhere here are left out: they say nothing about these.
+    """
     if not path:
         return None
     published = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    for row in published["rows"]:
+        for column in ("readme", "notebook"):
+            for method in row.get(column, {}).keys() & set(elsewhere):
+                del row[column][method]
     return published if published["image_size"] == image_size else None
 
 

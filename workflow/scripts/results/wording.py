@@ -1,7 +1,7 @@
 """What tables and figures say in the same words."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine.messages import number_of
 
@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Texts = Mapping[str, str]  # by method, in order: what it is called, or its caveat
+# By method that learned from another data set than the one that is scored: its name as `dataset`,
+# and whether it is `rendered`.
+Elsewhere = Mapping[str, Mapping[str, Any]]
 CLEAN, MODEL = "clean images", "noise model"  # what a plug-in may declare in USES
 MARK = "†"  # on each method that has a caveat
 ALIKE = "‡"  # on each score of a method whose images hardly differ from each other
@@ -65,6 +68,17 @@ def caveats_in_words(labels: Texts, caveats: Texts, mark: str = MARK) -> list[st
         if method in caveats:
             methods.setdefault(caveats[method], []).append(label)
     return [f"{mark} {', '.join(found)}: {caveat}" for caveat, found in methods.items()]
+
+
+def elsewhere_in_words(labels: Texts, elsewhere: Elsewhere) -> list[str]:
+    """Return a sentence for each other data set: the methods of `labels` that learned from it."""
+    methods: dict[str, list[str]] = {}
+    for name in filter(elsewhere.get, labels):
+        methods.setdefault(images_of(**elsewhere[name]), []).append(labels[name])
+    return [
+        f"{', '.join(found)}: learned from other images, {images}, and from none of this data set."
+        for images, found in methods.items()
+    ]
 
 
 def marked(labels: Texts, caveats: Iterable[str]) -> dict[str, str]:

@@ -1,17 +1,21 @@
 """The training loop, which all recipes share: progress, history, checkpoints."""
 
+import hashlib
+import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from engine.messages import MORE_MEMORY, InputError, Progress, log, out_of_memory
 from files.atomic import copies
 from files.tensors import load_tensors, save_tensors
+from training.processor import Processor
 from training.recipe import Recipe
 
 REPORT_STEPS = 20  # steps a line of the history stands for
@@ -29,6 +33,23 @@ class Progressed:
     images: int = 0
     seconds: float = 0.0
     history: list[dict[str, float | int | None]] = field(default_factory=list)
+
+
+def identity_of(
+    processor: Processor, arrays: Iterable[np.ndarray | torch.Tensor], *made_of: object
+) -> str:
+    """Return a digest of all that makes a training what it is, as `train` wants it.
+
+    Args:
+        processor: Where it runs, since settings may say `auto`.
+        arrays: What it learns and starts from.
+        made_of: All else, of which JSON can be made.
+    """
+    settled = [processor.device.type, str(processor.autocast), torch.__version__]
+    found = hashlib.sha256(json.dumps([*made_of, *settled], sort_keys=True).encode())
+    for array in arrays:
+        found.update(np.ascontiguousarray(array))
+    return found.hexdigest()
 
 
 def train(recipe: Recipe, *, checkpoint: Path, identity: str, name: str) -> Progressed:

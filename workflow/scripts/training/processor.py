@@ -54,21 +54,27 @@ class Processor:
         # takes it over. The first convolution's output would be in the other one, and be converted.
         return tensor.unsqueeze(-1).permute(0, 3, 1, 2)
 
-    def output(self, network: nn.Module, noisy: torch.Tensor) -> torch.Tensor:
+    def output(self, network: nn.Module, *inputs: torch.Tensor) -> torch.Tensor:
         """Return the network's output in single precision."""
         with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
-            return network(noisy).float()
+            return network(*inputs).float()
 
     @torch.no_grad()
-    def evaluated(self, network: nn.Module, images: np.ndarray | torch.Tensor) -> torch.Tensor:
+    def evaluated(
+        self, network: nn.Module, images: np.ndarray | torch.Tensor, *told: torch.Tensor
+    ) -> torch.Tensor:
         """Return the network's output for images of shape (N, H, W), of that shape, on the device.
 
-        The network is moved there, and set to evaluation mode.
+        The network is moved there, and set to evaluation mode. What it is told besides is there
+        already, tensors of shape (N, ...).
         """
         self.ready(network).eval()
         size = max(1, EVALUATED[self.device.type] // (images.shape[-2] * images.shape[-1]))
-        parts = (images[start : start + size] for start in range(0, len(images), size))
-        return torch.cat([self.output(network, self.batch(part)).squeeze(1) for part in parts])
+        found = []
+        for start in range(0, len(images), size):
+            part, *besides = (each[start : start + size] for each in (images, *told))
+            found.append(self.output(network, self.batch(part), *besides).squeeze(1))
+        return torch.cat(found)
 
 
 class Captured:

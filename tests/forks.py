@@ -1,0 +1,169 @@
+"""A Python that has imported Snakemake, and forks for each program: a second less for each start.
+
+Reads a line of JSON for each: the arguments of Python, the folder, the environment, and the file
+that takes what is said. Answers with a line, the exit status.
+
+The scripts of Snakemake's jobs come from another Python, which has imported the packages that they
+use, but nothing of the project: two seconds less for each. `forked_job.py` stands for them.
+"""
+
+import atexit
+import contextlib
+import gc
+import importlib.metadata
+import json
+import os
+import runpy
+import shlex
+import shutil
+import socket
+import sys
+import threading
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+
+from snakemake.script import PythonScript
+
+# What takes the second.
+OF_SNAKEMAKE = """
+jsonschema numpy PIL.Image snakemake.cli snakemake.profiles snakemake.report.html_reporter
+snakemake.storage yaml
+"""
+OF_JOBS = """
+jinja2 matplotlib.backends.backend_agg matplotlib.figure numpy pandas PIL.Image psutil
+scipy.fft scipy.interpolate scipy.ndimage scipy.sparse.csgraph scipy.special scipy.stats
+skimage.metrics skimage.restoration skimage.transform snakemake.iocontainers yaml
+"""
+if not Path("/dev/nvidiactl").exists():  # jobs choose their GPU before they import it
+    OF_JOBS += "torch torch._dynamo"
+
+
+class Hidden:
+    """Takes a package away after it was imported, until it is imported again."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        names = [n for n in sys.modules if n.partition(".")[0] == name]
+        self.modules = {n: sys.modules.pop(n) for n in names}
+
+    def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
+        return ModuleSpec(name, self) if name == self.name and self.modules else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        sys.modules.update(self.modules)
+        return self.modules[spec.name]
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Do nothing: it was run."""
+
+
+def next_program() -> list:
+    """Fork for each line, and return it in the child."""
+    for line in sys.stdin:
+        process = os.fork()
+        if not process:
+            *program, output = json.loads(line)
+            files = [os.open(path, os.O_RDWR) for path in (os.devnull, output)]
+            return [*program, [*files, files[1]]]
+        _, status = os.waitpid(process, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+    shutil.rmtree(Path(sys.argv[1]).parent)  # of the socket
+    sys.exit()
+
+
+def next_job(listener: socket.socket) -> list:
+    """Fork for each connection, and return in the child what is asked for."""
+    owner, imported = os.getppid(), []
+    listener.settimeout(1)
+    while os.getppid() == owner:
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass  # it only waited for a job
+        with contextlib.suppress(TimeoutError):
+            connection, _ = listener.accept()
+            if not imported:  # not before there is a job
+                imported += map(importlib.import_module, OF_JOBS.split())
+                gc.freeze()
+                sys.meta_path.insert(0, Hidden("torch"))  # jobs see to it that they import it late
+            if not os.fork():
+                connection.settimeout(None)
+                return forked_job(connection)
+            connection.close()
+    os._exit(0)
+
+
+def forked_job(connection: socket.socket) -> list:
+    """Fork, return in the child what is asked for, and answer with the child's exit status."""
+    text, files, _, _ = socket.recv_fds(connection, 2**16, 3)
+    while not text.endswith(b"\n"):
+        text += connection.recv(2**16)
+    process = os.fork()
+    if not process:
+        return [*json.loads(text), files]
+    _, status = os.waitpid(process, 0)
+    with contextlib.suppress(BrokenPipeError):
+        connection.sendall(b"%d" % (os.waitstatus_to_exitcode(status) % 256))
+    os._exit(0)
+
+
+def run(arguments: list[str], folder: str, environment: dict[str, str], files: list[int]) -> None:
+    """Do as Python does that was started with these arguments."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+    option, *others = arguments
+    if option == "-m":
+        sys.argv, sys.path[0] = others, folder
+        runpy.run_module(others[0], run_name="__main__", alter_sys=True)
+    elif option == "-c":
+        sys.argv, sys.path[0] = ["-c", *others[1:]], ""
+        exec(others[0], {"__name__": "__main__"})
+    else:
+        sys.argv, sys.path[0] = arguments, os.path.dirname(option)  # noqa: PTH120 (as Python does)
+        runpy.run_path(option, run_name="__main__")
+
+
+def status_of(*asked: object) -> int:
+    """Do what is asked for, and return the exit status, as Python has it."""
+    try:
+        run(*asked)
+        return 0
+    except SystemExit as end:
+        if isinstance(end.code, int | None):
+            return end.code or 0
+        print(end.code, file=sys.stderr)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    return 1
+
+
+def end(status: int) -> None:
+    """End as Python does, but take no module apart: with all these, that lasts a second."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+for name in OF_SNAKEMAKE.split():
+    importlib.import_module(name)
+installed = importlib.metadata.packages_distributions()
+importlib.metadata.packages_distributions = lambda: installed  # which takes long to find out
+gc.freeze()
+with socket.socket(socket.AF_UNIX) as jobs:
+    jobs.bind(sys.argv[1])
+    jobs.listen(64)
+    if os.fork():
+        JOB = [sys.executable, "-IS", str(Path(__file__).with_name("forked_job.py")), sys.argv[1]]
+        PythonScript.execute_script = lambda script, path, edit=False: script._execute_cmd(
+            "{program} {path:q}", program=shlex.join(JOB), path=path, is_python_script=True
+        )
+        print("ready", flush=True)
+        asked = next_program()
+    else:
+        asked = next_job(jobs)
+end(status_of(*asked))

@@ -1,0 +1,310 @@
+"""Networks that are told the noise, how they are trained, and deformed training images."""
+
+import dataclasses
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from engine.messages import InputError
+from methods.unet_any import build_network
+from noise.device_random import DeviceGenerator
+from noise.models import corrupt, gain_and_deviation
+from noise.seeds import generator
+from recipes.any_noise import AnyNoise, patches, windows
+from recipes.supervised import Supervised
+from test_training import CPU
+from training import augmentation
+from training.augmentation import deformed, sampled
+from training.networks import network_of
+
+DETECTOR = {"distribution": "poisson_gaussian", "dose": 50, "electronic": 0.03}
+GAUSSIAN = {"distribution": "gaussian", "factor": 0.1, "mean": 0, "std": 1}
+NETWORK = {"widths": [4, 8], "blocks": 1}
+TRAINING = {
+    **{"steps": 6, "batch": 3, "learning_rate": 2e-3, "augmentation": "flips", "patch": 16},
+    **{"gain": [1e-3, 0.05], "deviation": [0.01, 0.2]},
+}
+
+
+def seeded(seed: int = 1) -> DeviceGenerator:
+    rng = DeviceGenerator(torch.device("cpu"))
+    rng.seed(seed)
+    return rng
+
+
+def films(count: int = 3, height: int = 32, width: int = 32) -> torch.Tensor:
+    """Smooth images with a white frame, shape (count, 1, height, width)."""
+    y, x = torch.meshgrid(torch.linspace(0, 3, height), torch.linspace(0, 2, width), indexing="ij")
+    images = 0.5 + 0.3 * torch.sin(3 * x + torch.arange(count).view(-1, 1, 1)) * torch.cos(2 * y)
+    images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1] = 1, 1, 1, 1
+    return images.unsqueeze(1)
+
+
+# ------------------------------------------------------------------------------- deformed images
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (48, 33)])
+def test_deformed_images_stay_images_and_differ_from_each_other(shape):
+    images = films(1, *shape).expand(4, 1, *shape)
+    found = deformed(images, seeded())
+    assert found.shape == images.shape
+    assert found.min() >= 0 and found.max() <= 1
+    for one in range(4):
+        assert (found[one] - images[one]).abs().mean() > 0.01
+        assert all((found[one] - found[two]).abs().mean() > 0.01 for two in range(one))
+    assert torch.equal(found, deformed(images, seeded()))
+    assert not torch.equal(found, deformed(images, seeded(2)))
+
+
+def test_the_frame_of_a_film_stays_where_it_is(monkeypatch):
+    monkeypatch.setattr(augmentation, "TONE", 0.0)
+    images = films(8, 64, 64)
+    found = deformed(images, seeded())
+    edges = [(..., 0, slice(None)), (..., -1, slice(None)), (..., 0), (..., -1)]
+    for edge in edges:
+        assert (found[edge] - images[edge]).abs().mean() < 0.02
+    assert (found - images)[..., 16:-16, 16:-16].abs().mean() > 0.05
+    monkeypatch.setattr(augmentation, "EDGE", 1e-3)
+    assert min((deformed(images, seeded())[e] - images[e]).abs().mean() for e in edges) > 0.1
+
+
+@pytest.mark.parametrize("name", ["TURN", "SCALE", "ASPECT", "SHIFT", "TONE", "BENT"])
+def test_each_way_to_deform_moves_something(monkeypatch, name):
+    for other in {"TURN", "SCALE", "ASPECT", "SHIFT", "TONE", "BENT"} - {name}:
+        monkeypatch.setattr(augmentation, other, 0.0)
+    images = films(4, 64, 64)
+    assert (deformed(images, seeded()) - images)[..., 16:-16, 16:-16].abs().mean() > 0.005
+    monkeypatch.setattr(augmentation, name, 0.0)
+    torch.testing.assert_close(deformed(images, seeded()), images, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("augmentation", "changed"), [("flips", False), ("deformations", True)])
+def test_a_training_sees_deformed_images_if_it_should(augmentation, changed):
+    settings = TRAINING | {"augmentation": augmentation}
+    network = build_network(NETWORK, DETECTOR)
+    images = {"clean": films()[:, 0].numpy()}
+    recipe = Supervised(network, images, GAUSSIAN, settings, partial(generator, 1), CPU)
+    recipe.prepare(0)
+    target = recipe.pair()[1]
+    seen = recipe.batch_of("clean")
+    kept = [
+        torch.equal(a, b) or torch.equal(a, b.flip(-1)) for a, b in zip(target, seen, strict=True)
+    ]
+    assert not any(kept) if changed else all(kept)
+
+
+# ------------------------------------------------------------------------------------ the patches
+
+
+def test_patches_are_parts_of_the_images_at_all_their_resolutions():
+    images, side = torch.rand(120, 1, 48, 48), 16
+    twice = sampled(images, windows(images, 96, 0.5, Corner()))
+    resolutions = [twice, images, torch.nn.functional.avg_pool2d(images, 2)]
+    found, counts, places = patches(images, side, seeded(), deforms=False), [0] * 3, set()
+    assert found.shape == (120, 1, side, side)
+    for one, patch in enumerate(found):
+        for which, part in enumerate(resolutions):
+            windows_of_it = part[one, 0].unfold(0, side, 1).unfold(1, side, 1)
+            same = (windows_of_it - patch[0]).abs().amax((-2, -1)) < 1e-4
+            counts[which] += bool(same.any())
+            places |= {(which, *place) for place in same.nonzero().tolist()}
+    assert sum(counts) == 120, "each is found once"
+    assert min(counts[:2]) > 18
+    assert 45 < counts[2] < 75, "the lowest resolution has half of them"
+    assert len(places) > 75, "they are drawn from everywhere"
+
+
+class Corner:
+    """Draws the least number always: patches of the upper left corner."""
+
+    def integers(self, low, _, size):
+        return torch.full(size, low)
+
+
+def test_an_image_as_large_as_a_patch_is_a_patch_or_seen_from_nearer():
+    images = torch.rand(60, 1, 16, 16)
+    found = patches(images, 16, seeded(), deforms=False)
+    whole = (found - images).abs().amax((1, 2, 3)) < 1e-5
+    assert 15 < whole.sum() < 45
+    assert (found.diff().abs().mean((1, 2, 3)) < 0.8 * images.diff().abs().mean((1, 2, 3))).equal(
+        ~whole
+    )
+
+
+@pytest.mark.parametrize("spacing", [0.5, 1.0])
+def test_the_patches_of_deformed_images_are_what_is_cut_from_these(spacing):
+    images = films(3, 32, 48)
+    places = windows(images, 16, spacing, seeded(3))
+    found = deformed(images, seeded(), places)
+    assert found.shape == (3, 1, 16, 16)
+    assert (found - sampled(deformed(images, seeded()), places)).abs().mean() < 0.01
+    assert (found - sampled(images, places)).abs().mean() > 0.03
+
+
+def recipe_with(**changes) -> AnyNoise:
+    torch.manual_seed(0)
+    network = build_network(NETWORK, DETECTOR)
+    images = {"clean": films()[:, 0].numpy()}
+    return AnyNoise(network, images, DETECTOR, TRAINING | changes, partial(generator, 1), CPU)
+
+
+def test_a_patch_larger_than_the_images_is_refused():
+    with pytest.raises(InputError, match="patch: 33 is more than the images' 32 pixels"):
+        recipe_with(patch=33)
+
+
+# --------------------------------------------------------------------------------------- the noise
+
+
+@pytest.mark.parametrize("noise", [DETECTOR, GAUSSIAN])
+def test_gain_and_deviation_give_the_variance_of_the_noise(noise):
+    gain, deviation = gain_and_deviation(noise)
+    for grey in (0.5, 0.7):  # far from where it is clipped
+        drawn = corrupt(np.full(10**5, grey), noise, np.random.default_rng(0))
+        assert drawn.var() == pytest.approx(gain * grey + deviation**2, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        {"distribution": "poisson", "factor": 0.2, "lambda": 1},
+        GAUSSIAN | {"mean": 1},
+    ],
+)
+def test_other_noise_has_no_gain_and_is_refused(noise):
+    with pytest.raises(InputError, match=r"not given by a gain and a deviation; name .* `only`"):
+        build_network(NETWORK, noise)
+
+
+def test_a_step_draws_noise_over_the_whole_range_and_tells_it(monkeypatch):
+    recipe, told = recipe_with(), []
+
+    def output(network, noisy, gain, deviation):
+        told.append((noisy, gain, deviation))
+        return network(noisy, gain, deviation)
+
+    monkeypatch.setattr(type(recipe.processor), "output", lambda self, *args: output(*args))
+    monkeypatch.setattr(recipe, "batch_of", lambda name: torch.full((3, 1, 64, 64), 0.5))
+    for step in range(60):
+        recipe.prepare(step)
+        recipe.losses()
+    noisy, gain, deviation = (torch.cat(each) for each in zip(*told, strict=True))
+    for values, (low, high) in ((gain, TRAINING["gain"]), (deviation, TRAINING["deviation"])):
+        assert values.shape == (180, 1, 1, 1)
+        assert low <= values.min() < 1.2 * low and high / 1.2 < values.max() <= high
+        assert values.median() == pytest.approx((low * high) ** 0.5, rel=0.4), "log-uniform"
+    weak = (0.5 * gain + deviation**2 < 0.01).flatten()  # so that nothing is clipped
+    expected = (0.5 * gain + deviation**2).flatten()[weak]
+    np.testing.assert_allclose(noisy[weak].var((1, 2, 3)), expected, rtol=0.45)
+    assert weak.sum() > 40
+
+
+# ------------------------------------------------------------------------------------- the network
+
+
+def trained_a_little() -> torch.nn.Module:
+    recipe = recipe_with()
+    for step in range(6):
+        recipe.take(step)
+    return recipe.network.eval()
+
+
+def test_what_a_network_is_told_counts_for_each_image():
+    network, noisy = trained_a_little(), torch.rand(2, 1, 32, 32)
+    told = torch.tensor([0.01, 0.05]).view(2, 1, 1, 1), torch.tensor([0.02, 0.2]).view(2, 1, 1, 1)
+    both = network(noisy, *told)
+    for one in range(2):
+        alone = network(noisy[one : one + 1], *(float(each[one]) for each in told))
+        torch.testing.assert_close(both[one : one + 1], alone, rtol=0, atol=1e-6)
+    assert (network(noisy, 0.01, 0.02) - both)[1].abs().mean() > 0.01
+    assert (network(noisy, 0.01, 0.02) - network(noisy, 0.05, 0.02)).abs().mean() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("told", "fits"),
+    [((0.05, 0.2), True), ((0.0, 0.0), True), ((0.06, 0.1), False), ((0, 0.3), False)],
+)
+def test_noise_beyond_the_training_is_refused(told, fits):
+    settings = {"plugin": "unet_any", "settings": NETWORK, "noise": DETECTOR, "training": TRAINING}
+    weights = build_network(NETWORK, DETECTOR).state_dict()
+    trained = network_of(settings | {"weights": weights, "cost": {}}, "some.pt")
+    images = np.full((1, 16, 16), 0.5)
+    if fits:
+        assert trained.estimates(CPU, images, told).shape == images.shape
+    else:
+        words = "trained for gains from 0.001 to 0.05 and deviations from 0.01 to 0.2: take another"
+        with pytest.raises(InputError, match=words):
+            trained.estimates(CPU, images, told)
+
+
+def test_strong_estimates_are_taken_as_the_strongest_and_weak_noise_is_told(monkeypatch, caplog):
+    settings = {"plugin": "unet_any", "settings": NETWORK, "noise": DETECTOR, "training": TRAINING}
+    weights = trained_a_little().state_dict()
+    trained = network_of(settings | {"weights": weights, "cost": {}}, "some.pt")
+    images = np.random.default_rng(0).random((1, 16, 16))
+    monkeypatch.setattr("training.networks.estimated", lambda image: (0.02, 0.9))
+    found = trained.estimates(CPU, images)
+    assert "seems stronger than in training (gain 0.02, deviation 0.9)" in caplog.text
+    np.testing.assert_array_equal(found, trained.estimates(CPU, images, (0.02, 0.2)))
+    assert "weaker" not in caplog.text
+    trained.estimates(CPU, images, (0.0, 0.005))
+    assert "weaker than in the network's training" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"gain": [0.05, 1e-3]}, r"gain: from 0.05 to 0.001 is no range"),
+        ({"deviation": [0.01, 0.02]}, r"has 0.03, more than 0.02, the greatest in training"),
+    ],
+)
+def test_a_range_that_does_not_suit_is_refused_before_training(changes, words):
+    with pytest.raises(InputError, match=words):
+        recipe_with(**changes)
+
+
+GIVEN = {"plugin": "unet_any", "learned_from": "phantom", "noise": DETECTOR}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, None),
+        ({"plugin": "unet"}, "is a network of unet_any, not of unet: set `plugin: unet_any`"),
+        (
+            {"learned_from": "mine"},
+            "learned from phantom, not from mine: set `trained_on: phantom`",
+        ),
+        ({"noise": GAUSSIAN}, None),  # it is told the noise
+    ],
+)
+def test_a_given_network_must_be_what_its_entry_says(changes, words):
+    weights = build_network(NETWORK, DETECTOR).state_dict()
+    saved = GIVEN | {"settings": NETWORK, "weights": weights, "cost": {}, "training": TRAINING}
+    trained = network_of(saved, "some.pt")
+    if words is None:
+        trained.require(**GIVEN | changes)
+        others = dataclasses.replace(trained, conditioned=False), changes.get("noise", DETECTOR)
+        if others[1] != DETECTOR:
+            with pytest.raises(InputError, match=r"was trained for the noise .* with `only`"):
+                others[0].require(**GIVEN | changes)
+    else:
+        with pytest.raises(InputError, match=words):
+            trained.require(**GIVEN | changes)
+
+
+def test_a_network_that_is_told_nothing_takes_the_noise_that_it_was_built_for():
+    network, noisy = trained_a_little(), torch.rand(1, 1, 32, 32)
+    assert torch.equal(network(noisy), network(noisy, *gain_and_deviation(DETECTOR)))
+    torch.testing.assert_close(network(noisy.flip(-1)).flip(-1), network(noisy))
+
+
+def test_the_untrained_network_answers_with_the_best_linear_guess():
+    clean = torch.rand(1, 1, 256, 256)
+    noisy = clean + 0.3 * torch.randn(clean.shape)
+    guess = build_network(NETWORK, DETECTOR).train()(noisy, 0.0, 0.3)
+    error = (guess - clean).square().mean()
+    for slope in (0.9, 1.1):  # of a linear guess, none is better
+        assert error < (slope * (guess - 0.5) + 0.5 - clean).square().mean()

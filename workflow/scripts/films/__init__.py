@@ -1,0 +1,1 @@
+"""A person's own noisy films: read by rows, denoised in tiles, and written as they came."""

@@ -1,0 +1,103 @@
+"""Scores of runs that take hours, kept with what made them where they outlive results/."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from engine.records import LOGS, RECORDS, read_records
+from files.atomic import replacing
+from results.pages import write_texts
+from results.reading import REPLICATE, read_scores
+from results.wording import images_of
+
+EVIDENCE = Path("resources/evidence")
+DATASETS = Path("resources/datasets")
+RUN = ["noise", "method", *REPLICATE]
+Entry = dict[str, Any]
+
+
+def kept_files(run: Path) -> tuple[Path, Path]:
+    """Return where the scores of a run are kept, and what made them."""
+    return EVIDENCE / f"{run.name}.csv.gz", EVIDENCE / f"{run.name}.yaml"
+
+
+def gathered(run: Path) -> tuple[str, pd.DataFrame, dict[str, Entry]]:
+    """Return of which images a run has scores, these and earlier ones, and what made them.
+
+    Raises:
+        SystemExit: When there are none, or they don't belong together.
+    """
+    kept, sidecar = kept_files(run)
+    before = yaml.safe_load(sidecar.read_text(encoding="utf-8")) if sidecar.exists() else {}
+    images, made = images_in(run), made_in(run, before)
+    return images, scores_of(run, kept), made
+
+
+def keep(run: Path, scores: pd.DataFrame, made: dict[str, Entry], tool: str) -> None:
+    """Write what `gathered` returned to a tool, with a few more decimals than tables show."""
+    kept, sidecar = kept_files(run)
+    with replacing(kept) as new:  # no date is in the file
+        scores.round(7).to_csv(new, index=False, compression={"method": "gzip", "mtime": 1})
+    head = f"# Made by workflow/tools/{tool}\n"
+    write_texts({str(sidecar): head + yaml.safe_dump(made, sort_keys=False)})
+
+
+def made_in(run: Path, before: dict[str, Entry]) -> dict[str, Entry]:
+    """Return what made each method's results, by `NOISE/METHOD`, earlier and in a run's records.
+
+    Raises:
+        SystemExit: When a method had other settings, since its runs are then no replicates.
+    """
+    found = dict(before)
+    for path, record in read_records([run]):
+        rule, params = record["rule"], record["params"]
+        if rule in ("train_denoiser", "filter_images"):
+            noise, *parts = path.relative_to(run / RECORDS / rule).with_suffix("").parts
+            (method,) = (part for part in parts if not part.isdigit())
+            name = f"{noise}/{method}"
+            kept = {key: params[key] for key in ("plugin", "settings", "noise")}
+            entry = found.setdefault(name, kept | {"made": {}})
+            if any(entry[key] != value for key, value in kept.items()):
+                sys.exit(f"{name}: its settings differ among runs; give the run a new name")
+            if rule == "train_denoiser":
+                number = int(parts[-1]) if parts[-1].isdigit() else 1
+                packages = (f"{name} {version}" for name, version in params["packages"].items())
+                log = run / LOGS / path.relative_to(run / RECORDS).with_suffix(".log")
+                made_on = re.findall(r" runs on (.*?):", log.read_text(encoding="utf-8"))
+                entry["made"][number] = ", ".join([record["made"][:10], *packages, *made_on[-1:]])
+    return dict(sorted(found.items()))
+
+
+def images_in(run: Path) -> str:
+    """Return in words of which images a run has scores, by the records of both.
+
+    Raises:
+        SystemExit: When the records don't tell whether these images are rendered, or methods
+            learned from another data set: what these give is no replicate of the published result.
+    """
+    inputs = {p for _, record in read_records([run]) for p in record["inputs"]}
+    inputs = {Path(p).relative_to(DATASETS).parts[0] for p in inputs if p.startswith(str(DATASETS))}
+    if len(inputs) > 1:
+        sys.exit(f"{run}: methods learned from another data set: {', '.join(sorted(inputs))}")
+    made_by = {d: {record["rule"] for _, record in read_records([DATASETS / d])} for d in inputs}
+    kinds = {d: rules & {"render_phantom", "fetch_images"} for d, rules in made_by.items()}
+    if len(kinds) != 1 or len(*kinds.values()) != 1:
+        sys.exit(
+            f"{DATASETS}: the records don't say where the images of {run} come from: keep them"
+        )
+    ((dataset, (rule,)),) = kinds.items()
+    return images_of(dataset, rendered=rule == "render_phantom")
+
+
+def scores_of(run: Path, kept: Path) -> pd.DataFrame:
+    """Return the scores of earlier and present runs; a present one replaces its earlier self."""
+    files = sorted((run / "scores").rglob("[!.]*.csv"))
+    if not files:
+        sys.exit(f"{run / 'scores'}: there are no scores")
+    scores = read_scores(map(str, [*([kept] if kept.exists() else []), *files]))
+    scores = scores.assign(**{key: scores.get(key, 1) for key in REPLICATE})
+    return scores.drop_duplicates([*RUN, "image"], keep="last").sort_values([*RUN, "image"])
