@@ -10,13 +10,14 @@ quoted = $$($(BIN)/python -c 'import json, os; print(json.dumps(os.environ["$1"]
 SOURCES = "datasets={isbi2015: {sources: [$(call quoted,IMAGES)]}}"
 # Snakemake takes quotes off both ends of a value, so blanks are put there.
 FILMS = "images= $(call quoted,IMAGES) " $(if $(OUT),"out= $(call quoted,OUT) ") \
-  $(if $(METHOD),"method=$$METHOD") $(if $(NOISE),"noise_level={$$NOISE}")
+  $(if $(METHOD),"method=$$METHOD") $(if $(NOISE),"noise_level={$$NOISE}") $(if $(WHITE),"white=$$WHITE")
 
 # Of `make denoise`; the files of the films may have any name as well.
 OUT ?=
 METHOD ?=
 NOISE ?=
-export OUT METHOD NOISE
+WHITE ?=
+export OUT METHOD NOISE WHITE
 
 .PHONY: help run denoise report test lint verify why check-paper real paper methods detector model bench keras phantom-page readme
 
@@ -27,7 +28,7 @@ run: .venv/run ## the table and the figures on the digital phantom
 	$(SNAKEMAKE)
 	@cat results/phantom/table.md 2>/dev/null || true # another data set may be configured
 
-denoise: .venv/run ## denoise films: IMAGES=FOLDER [OUT=denoised] [METHOD=nl_means] [NOISE='dose: 100, electronic: 0.01']
+denoise: .venv/run ## denoise films: IMAGES=FOLDER [OUT=denoised] [METHOD=nl_means] [NOISE='dose: 100, electronic: 0.01'] [WHITE=4095]
 	@test "$(origin IMAGES)" != file || { echo "say where your films are: make denoise IMAGES=FOLDER" >&2; exit 1; }
 	$(SNAKEMAKE) --keep-going --quiet rules --configfile config/denoise.yaml --config $(FILMS)
 

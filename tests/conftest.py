@@ -25,7 +25,7 @@ import yaml
 from PIL import Image
 
 # What `make test` hands on is not for the makes that tests run.
-for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "IMAGES", "OUT", "METHOD", "NOISE"):
+for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "IMAGES", "OUT", "METHOD", "NOISE", "WHITE"):
     os.environ.pop(name, None)
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -18,7 +18,7 @@ from skimage.transform import resize as skimage_resize
 from engine.messages import InputError
 from images import reading
 from images.films import fingerprint, same_film
-from images.reading import read_grey
+from images.reading import read_grey, read_levels
 from images.resizing import read_resized, resize, resize_matrix
 from resize_images import resize_images
 
@@ -319,6 +319,18 @@ def test_levels_that_end_where_fewer_bits_do_are_refused_until_white_is_given(
     for white in (2**bits - 1, stored):
         levels = np.asarray(Image.open(folder / "2.png"))
         close(resized_of(folder, white=white)[1], skimage_resize(levels / white, (32, 32)))
+
+
+@pytest.mark.parametrize("white", [256, 1000, 4095, 65534, 65535])
+@pytest.mark.parametrize("is_text", [False, True])
+def test_levels_of_a_pgm_of_more_than_8_bits_are_those_in_the_file(tmp_path, white, is_text):
+    levels = np.linspace(0, white, 70 * 80).round().astype(np.uint16).reshape(70, 80)
+    head = f"P{2 if is_text else 5}\n80 70\n{white}\n".encode()
+    text = " ".join(map(str, levels.ravel())).encode()
+    (tmp_path / "a.pgm").write_bytes(head + (text if is_text else levels.astype(">u2").tobytes()))
+    found, depth = read_levels(tmp_path / "a.pgm", 1)
+    np.testing.assert_array_equal(found, levels)
+    assert (depth.white, depth.is_declared) == (white, white < 65535)
 
 
 def test_what_files_declare_is_white(tmp_path):

@@ -21,6 +21,7 @@ from files.models import save_safetensors
 from films.examining import NO_LIMITS, examined, ranges_of
 from films.folder import films_of
 from films.listing import check_places, key_of, listed
+from films.strips import open_film
 from methods.unet_any import build_network
 from noise.models import corrupt
 from noise.seeds import generator
@@ -200,6 +201,30 @@ def test_another_noise_runs_all(copy: Denoising):
 
 
 @pytest.mark.slow
+def test_a_given_white_is_that_of_all_films(copy: Denoising):
+    twelve = np.rint(noisy(1) * 4095).astype(np.uint16)
+    (copy.films / "a.png").unlink()
+    for name in (*BAD, ODD):
+        (copy.films / name).unlink()
+    Image.fromarray(twelve).save(copy.films / "twelve.png")
+    done = copy.make("denoise", f"IMAGES={copy.films}", "CORES=1")
+    assert "twelve.png has levels over a span of" in done.stdout
+    assert "say which level is white (WHITE=4095 of `make denoise`)" in done.stdout
+    done = copy.make("denoise", f"IMAGES={copy.films}", "CORES=1", "WHITE=4095")
+    assert done.returncode == 0, done.stdout
+    written = copy.folder / "denoised/images/twelve.png"
+    with Image.open(written) as image:
+        levels = np.asarray(image)
+    assert levels.dtype == np.uint16
+    assert abs(levels.mean() - twelve.mean()) < 0.03 * 4095
+    assert open_film(written).depth.white == 4095, "it says which level is white"
+    (record,) = copy.folder.glob("results/*/films/twelve.png/denoised.json")
+    assert json.loads(record.read_text())["gain"] == pytest.approx(0.01, rel=0.3)
+    assert "12 bits" in (copy.folder / "denoised/index.html").read_text()
+    assert "examine_film twelve.png" in copy.named("white=65535")
+
+
+@pytest.mark.slow
 def test_deleted_results_are_made_again_and_without_bad_films_a_run_ends_well(copy: Denoising):
     deleted = copy.folder / "denoised/images" / ODD
     before = deleted.read_bytes()
@@ -270,6 +295,8 @@ def refused(**given: object) -> str:
         ({"noise_level": {"gain": 0, "deviation": 0}}, "both 0"),
         ({"noise_level": {"dose": 0, "electronic": 0}}, "noise_level.dose: 0 is not allowed"),
         ({"noise_level": {"sigma": 1}}, "noise_level.sigma: unknown key; allowed: deviation, dose"),
+        ({"white": "bright"}, "white: 'bright' is not allowed"),
+        ({"white": 0}, "white: '0' is not allowed"),
     ],
 )
 def test_wrong_keys_are_named_at_once(given: dict, words: str):
@@ -278,8 +305,9 @@ def test_wrong_keys_are_named_at_once(given: dict, words: str):
 
 def test_a_run_of_films_has_a_name_of_its_own_and_numbers_may_be_text():
     given = {"images": "films", "noise_level": {"dose": "100", "electronic": "0.01"}}
-    config = checked(CONFIG, DENOISE, given)
+    config = checked(CONFIG, DENOISE, given | {"white": 4095})
     assert given_noise(config["noise_level"]) == (0.01, 0.01)
+    assert config["white"] == "4095"
     other = checked(CONFIG, DENOISE, given | {"out": "elsewhere/denoised"})
     assert config["run"].startswith("films-denoised-")
     assert other["run"].startswith("films-denoised-")
@@ -290,7 +318,7 @@ def test_a_run_of_films_has_a_name_of_its_own_and_numbers_may_be_text():
 
 def test_without_images_nothing_is_different():
     assert checked(CONFIG)["run"] == "phantom"
-    assert not {"images", "out", "method", "noise_level"} & checked(CONFIG).keys()
+    assert not {"images", "out", "method", "noise_level", "white"} & checked(CONFIG).keys()
     assert film_method(checked(CONFIG), str) is None
 
 

@@ -196,6 +196,8 @@ def test_a_film_that_likely_holds_fewer_bits_is_refused_unless_it_says_so(path, 
                 open_film(film, white=white).exact_rows(0, 70), levels / white
             )
         assert open_film(film, white=65535).bits == 16
+        with pytest.raises(InputError, match=f"up to {greatest}, above that of white"):
+            open_film(film, white=1000)
     if bits:
         written(path, levels, extratags=[(281, "H", 1, 2**bits - 1, True)])
         assert open_film(path).bits == bits

@@ -64,6 +64,11 @@ def dicom(levels: np.ndarray, bits: int = 12, kind: str = "explicit", **elements
     return lambda path: written(path, levels, bits, kind, **elements)
 
 
+def pgm(levels: np.ndarray, white: int):
+    head = f"P5\n{levels.shape[1]} {levels.shape[0]}\n{white}\n".encode()
+    return lambda path: path.write_bytes(head + levels.astype(">u2").tobytes())
+
+
 TURNED = [(274, 3, 1, 6, True)]
 TIFFS = {
     **{f"tiff {k}": tiff((DEEP / 65535).astype(k)) for k in ("f2", "f4", "f8")},
@@ -130,7 +135,8 @@ CHANGED = {
         GREY, photometric="palette", colormap=np.stack([257 * np.arange(256, dtype="u2")] * 3)
     ),
 }
-KEPT = {**TIFFS, **PNGS, "bmp": image(GREY), "pgm": image(GREY), **DICOMS}
+PGMS = {"pgm": image(GREY), "pgm 16": pgm(DEEP, 65535), "pgm 12": pgm(DEEP >> 4, 4095)}
+KEPT = {**TIFFS, **PNGS, **PGMS, "bmp": image(GREY), **DICOMS}
 SUFFIXES = {"tiff": "tif", "dicom": "dcm"}
 
 

@@ -30,6 +30,7 @@ rule examine_film:
         content=film_content,
         name=lambda wildcards: FILMS[wildcards.film].path,
         noise=FILM_NOISE,
+        white=config.get("white"),
         code=source_digests("examine_film.py"),
     script:
         "../scripts/examine_film.py"

@@ -50,7 +50,7 @@ def main(snakemake: Snakemake) -> None:
     started = time.monotonic()
     original, out = Path(params.film), Path(params.out)
     image, sheet = out / params.image, out / params.sheet
-    film, residual = open_film(original), Residual(*noise)
+    film, residual = open_film(original, record["white"]), Residual(*noise)
     progress = Progress(f"denoising {record['path']}, rows", film.shape[0])
     rows = denoised_rows(film, denoiser_of(params.plugin, model, *noise, params.device))
     write_film(

@@ -11,7 +11,8 @@ from films.examining import NO_LIMITS, examined, ranges_of
 def main(snakemake: Snakemake) -> None:
     params, model = snakemake.params, snakemake.input.get("model")
     ranges = ranges_of(model) if model else NO_LIMITS
-    record = examined(Path(params.film), params.name, params.noise, ranges)
+    white = None if params.white == "auto" else float(params.white)
+    record = examined(Path(params.film), params.name, params.noise, ranges, white)
     if record["refused"]:
         log.warning("%s %s", record["path"], record["refused"])
     write_json(snakemake.output.record, record)

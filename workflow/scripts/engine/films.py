@@ -13,7 +13,7 @@ from engine.methods import methods_of
 from engine.plugins import Config, declarations, plugins
 
 PAGE, TABLE = "index.html", "noise.csv"  # in the folder of the results
-KEYS = ("images", "out", "method", "noise_level")
+KEYS = ("images", "out", "method", "noise_level", "white")
 ESTIMATED = "estimated"
 REMEDY = "add --configfile config/denoise.yaml"
 # What learns from the films themselves, by its plug-in, and the network that then denoises them.

@@ -17,7 +17,11 @@ NO_LIMITS = ranges_in({})
 
 
 def examined(
-    path: Path, name: str, given: tuple[float, float] | None, ranges: Ranges = NO_LIMITS
+    path: Path,
+    name: str,
+    given: tuple[float, float] | None,
+    ranges: Ranges = NO_LIMITS,
+    white: float | None = None,
 ) -> Record:
     """Return the record of a film; whatever is wrong with it, this raises no error.
 
@@ -27,17 +31,18 @@ def examined(
         given: Gain and deviation of its noise; None to estimate them. The variance of the noise is
             `gain * x + deviation^2` at the clean grey level x of [0, 1].
         ranges: From and to of the gain and of the deviation that the method is for.
+        white: The level of white, if the film doesn't say it; None for what it says.
 
     Returns:
-        `path`, `height`, `width` (pixels), `bits` (of the levels, 32 of floats), `gain`,
-        `deviation`, `estimated` (whether they are estimates), `levels` (from and to of the greys
-        that they were measured at), `refused` (a sentence why it can't be denoised). None stands
-        for what is not known or does not apply.
+        `path`, `white` (as given), `height`, `width` (pixels), `bits` (of the levels, 32 of
+        floats), `gain`, `deviation`, `estimated` (whether they are estimates), `levels` (from and
+        to of the greys that they were measured at), `refused` (a sentence why it can't be
+        denoised). None stands for what is not known or does not apply.
     """
     keys = ("height", "width", "bits", "gain", "deviation", "levels", "refused")
-    record = {"path": name, "estimated": given is None} | dict.fromkeys(keys)
+    record = {"path": name, "white": white, "estimated": given is None} | dict.fromkeys(keys)
     try:
-        film = open_film(path)
+        film = open_film(path, white)
         record["height"], record["width"] = map(int, film.shape)
         record["bits"] = int(film.bits)
         if min(film.shape) < SMALLEST:

@@ -192,7 +192,8 @@ def patches_of(folder: Path, records: Sequence[Record], seed: int) -> dict[str, 
         part = slice(done, done := done + count)
         noises[:, part] = np.reshape(strength(record), (2, 1))
         if count:
-            film, rng = open_film(folder / record["path"]), generator(seed, "patch", record["path"])
+            film = open_film(folder / record["path"], record["white"])
+            rng = generator(seed, "patch", record["path"])
             exposures[part] = drawn(film, strength(record), count, side, rng)
         progress.advance()
     return {"exposures": exposures, "gain": noises[0], "deviation": noises[1]}

@@ -192,6 +192,11 @@ def encoded(
 
 def write_other(original: Path, depth: Depth, levels: np.ndarray, new: Path, kind: str) -> None:
     """Write levels (height, width) as PNG, BMP or PGM, with the resolution of the original."""
+    if kind == "PPM" and depth.stored > 255:  # Pillow would say that 65535 is white
+        height, width = levels.shape
+        head = f"P5\n{width} {height}\n{round(depth.white)}\n"
+        new.write_bytes(head.encode() + levels.astype(">u2").tobytes())
+        return
     options: dict[str, Any] = {"pnginfo": PngInfo()} if kind == "PNG" else {}
     if kind_of(original) == "other":
         with Image.open(original) as image:

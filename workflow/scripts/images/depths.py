@@ -13,6 +13,8 @@ import numpy as np
 from engine.messages import InputError
 
 DARK = 0.25  # of what files could hold: darker sets hold fewer bits, or are no radiographs
+# Where files say which level is white.
+DECLARED = "MaxSampleValue of TIFF, sBIT of PNG, maximum of PGM, BitsStored of DICOM"
 NEAR = 0.99  # of what fewer bits hold: so bright a set ends there
 
 
@@ -56,6 +58,15 @@ def depth_of(
     return Depth(stored, white or stored, white is not None, black=black, darkest=black)
 
 
+def check_brightest(brightest: float, white: float) -> None:
+    """Refuse levels above that of white."""
+    if brightest > white:
+        raise InputError(
+            f"has levels up to {brightest:g}, above that of white ({white:g}): correct `white`, or "
+            "what the file declares"
+        )
+
+
 def check_depths(depths: Mapping[str, Depth], dataset: str) -> None:
     """Refuse images of several depths, and such as have another white than their files could hold.
 
@@ -97,8 +108,7 @@ def check_depths(depths: Mapping[str, Depth], dataset: str) -> None:
         f"the brightest level of all {len(depths)} images of {dataset} is {level} of {held:g} "
         f"({name}), so they likely hold {bits} bits. Say which level is white: --config "
         f"'datasets={{{dataset}: {{white: {2**bits - 1}}}}}', or white: {held:g} if they are "
-        "that dark; or declare it in the files (MaxSampleValue of TIFF, sBIT of PNG, BitsStored of "
-        "DICOM)"
+        f"that dark; or declare it in the files ({DECLARED})"
     )
 
 
@@ -132,6 +142,6 @@ def check_depth(depth: Depth) -> None:
     if bits:
         raise InputError(
             f"has levels over a span of {level} only, and could have {held:g}, so it likely holds "
-            f"{bits} bits: declare in the file which level is white (MaxSampleValue of TIFF, sBIT "
-            "of PNG, BitsStored of DICOM)"
+            f"{bits} bits: say which level is white (WHITE={2**bits - 1} of `make denoise`), or "
+            f"declare it in the file ({DECLARED})"
         )

@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image, ImageOps
 
 from engine.messages import InputError
-from images.depths import Depth, depth_of
+from images.depths import Depth, check_brightest, depth_of
 from images.dicom import is_dicom, levels_of, read_header
 from images.greys import check_opaque, grey
 from images.tiff import check_page, levels_of_page, only_page
@@ -56,8 +56,8 @@ def read_grey(path: str | Path, smallest: int = 1) -> np.ndarray:
     applied, and what has no single meaning (transparency, CMYK, floats beyond [0, 1]) is refused.
 
     Args:
-        path: A grey image of 1, 8 or 16 bits or of 8 bits a colour, a TIFF of 1 to 16 bits a
-            channel or of grey floats in [0, 1], or a DICOM, see `images.dicom`.
+        path: A grey image of 1, 8 or 16 bits (a PGM of 1 to 16) or of 8 bits a colour, a TIFF of 1
+            to 16 bits a channel or of grey floats in [0, 1], or a DICOM, see `images.dicom`.
         smallest: The least width and height, in pixels.
 
     Returns:
@@ -101,11 +101,7 @@ def read_levels(
             read = _read_tiff if kind == "TIFF" else _read_other
             levels, depth = read(path, smallest, white, only_grey)
         depth = replace(depth, brightest=float(levels.max()))
-        if depth.brightest > depth.white:
-            raise InputError(
-                f"has levels up to {depth.brightest:g}, above that of white ({depth.white:g}): "
-                "correct `white`, or what the file declares"
-            )
+        check_brightest(depth.brightest, depth.white)
         return depth.white + depth.black - levels if depth.is_inverted else levels, depth
     except Exception as error:  # decoders of damaged files raise nearly anything
         raise InputError(f"{path} {fault(error)}") from error
@@ -172,6 +168,7 @@ def _read_other(
             raise InputError(
                 "has colours of 16 bits, which would be cut to 8: save it as 16-bit grey"
             )
+        greatest = _greatest_of_pgm(image)  # known as long as nothing is decoded
         if _is_neutral_jpeg(image, path):
             image.draft("L", image.size)
         image.load()
@@ -180,6 +177,9 @@ def _read_other(
             levels = np.asarray(image)
             check_opaque([levels != image.info.get("transparency")], 1)
             return levels, depth_of(65535, given, _significant(path, levels))
+        if greatest:  # Pillow spreads levels over 16 bits
+            levels = np.rint(np.asarray(image) * (greatest / 65535)).astype(np.uint16)
+            return levels, depth_of(65535, given, greatest if greatest < 65535 else None)
         if image.mode in ("P", "PA") or "transparency" in image.info:
             image = image.convert("RGBA" if image.has_transparency_data else "RGB")
         if image.mode == "1":
@@ -191,6 +191,14 @@ def _read_other(
             check_opaque([channels.pop()], 255)
         levels = grey(channels, 255.0, only_grey)
         return levels, depth_of(255, given, _significant(path, channels[0]))
+
+
+def _greatest_of_pgm(image: Image.Image) -> float | None:
+    """Return the level of white that an opened PGM of more than 8 bits names; None of others."""
+    if image.format != "PPM" or image.mode != "I":
+        return None
+    options = image.tile[0].args  # the mode alone, if all levels of 16 bits can be there
+    return float(options[1]) if isinstance(options, tuple) else 65535.0
 
 
 def _significant(path: Path, levels: np.ndarray) -> float | None:

@@ -8,7 +8,7 @@ import tifffile
 from tifffile import COMPRESSION, PHOTOMETRIC
 
 from engine.messages import InputError
-from images.depths import Depth, depth_of
+from images.depths import Depth, check_brightest, depth_of
 from images.greys import check_opaque, grey
 
 ORIENTATION, MOST_LEVEL = 274, 281  # tags of TIFF: Orientation, MaxSampleValue
@@ -98,6 +98,8 @@ def levels_of_page(
 
 def check_span(least: float, greatest: float, white: float) -> None:
     """Refuse levels beyond black and white; a comparison with NaN is false, so those too."""
+    if white > 1:
+        check_brightest(greatest, white)
     if not (least >= 0 and greatest <= white):
         raise InputError("has levels outside [0, 1] or undefined ones: scale it to [0, 1]")
 
