@@ -14,6 +14,7 @@ from films.links import link
 from films.methods import denoiser_of
 from films.residual import Residual
 from films.sheet import draw_sheet
+from films.strength import best_strength, windows
 from films.strips import Film, open_film
 from films.tiles import denoised_rows
 from films.writing import write_film
@@ -23,7 +24,8 @@ def said(record: dict[str, Any], label: str) -> str:
     """Return what was done to a film, in words."""
     noise = f"variance {record['gain']:.3g} * grey + {record['deviation']:.3g}^2"
     origin = "estimated of the film" if record["estimated"] else "given"
-    return f"Denoised with {label}; noise of {noise} at grey levels of [0, 1], {origin}"
+    told = "" if record["strength"] == 1 else f", told {record['strength']:.2f} times as strong"
+    return f"Denoised with {label}; noise of {noise} at grey levels of [0, 1], {origin}{told}"
 
 
 def measured(
@@ -52,7 +54,13 @@ def main(snakemake: Snakemake) -> None:
     image, sheet = out / params.image, out / params.sheet
     film, residual = open_film(original, record["white"]), Residual(*noise)
     progress = Progress(f"denoising {record['path']}, rows", film.shape[0])
-    rows = denoised_rows(film, denoiser_of(params.plugin, model, *noise, params.device))
+    told = params.plugin, model, *noise, params.device
+    record["strength"] = 1.0
+    if model and record["estimated"]:  # what is given is told as it is
+        record["strength"] = best_strength(
+            windows(film), lambda strength: denoiser_of(*told, strength), *noise
+        )
+    rows = denoised_rows(film, denoiser_of(*told, record["strength"]))
     write_film(
         original, film, measured(film, rows, residual, progress), image, said(record, params.label)
     )

@@ -11,7 +11,12 @@ Denoise = Callable[[np.ndarray], np.ndarray]
 
 
 def denoiser_of(
-    plugin: str, model: str | None, gain: float, deviation: float, device: str = "cpu"
+    plugin: str,
+    model: str | None,
+    gain: float,
+    deviation: float,
+    device: str = "cpu",
+    strength: float = 1,
 ) -> Denoise:
     """Return a function that takes and returns an image (H, W), float, in [0, 1].
 
@@ -21,22 +26,21 @@ def denoiser_of(
             has been made the same everywhere, see `films.anscombe`.
         gain, deviation: The noise's variance is `gain * x + deviation^2` at the clean level x.
         device: Where a network runs: `cpu`, `cuda` or `auto`.
+        strength: How many times the noise's standard deviation the method is told.
 
     Raises:
         InputError: When the model can't be used, or the noise is beyond its training.
     """
     if model is None:
-        return classical(plugin, gain, deviation)
+        return classical(plugin, gain, deviation, strength)
     # By its name, as torch takes seconds to import, and the classical methods don't need it.
     network = importlib.import_module("training.inference").load(model, device)
-    return lambda image: np.float32(network(image, gain=gain, deviation=deviation))
+    told = {"gain": gain * strength**2, "deviation": deviation * strength}
+    return lambda image: np.float32(network(image, **told))
 
 
 def classical(plugin: str, gain: float, deviation: float, strength: float = 1) -> Denoise:
-    """Return a classical plug-in that has `settings_for`, told the noise; see `denoiser_of`.
-
-    With a `strength` other than 1 it is told so many times the noise's standard deviation.
-    """
+    """Return a classical plug-in that has `settings_for`, told the noise; see `denoiser_of`."""
     module, transform = importlib.import_module(f"methods.{plugin}"), Anscombe(gain, deviation)
     noise = {"distribution": "gaussian", "factor": transform.sigma, "mean": 0, "std": 1}
     settings = module.settings_for(strength * transform.sigma)
