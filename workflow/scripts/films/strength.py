@@ -18,7 +18,7 @@ from noise.seeds import generator
 # Tried, relative to the noise's standard deviation, evenly apart and with 1; what is taken lies
 # between them.
 STRENGTHS = (0.7, 0.85, 1.0)
-SIDE, ACROSS = 160, 3  # windows of a film, in pixels, and how many in each direction
+SIDE, ACROSS = 128, 3  # windows of a film, in pixels, and how many in each direction
 WHOLE = 2**18  # pixels of a film of which all is looked at
 STEP = 0.2  # of the direction, relative to the noise
 # Pixels so near black or white that noise is clipped there are left out: the estimate is of normal
