@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scrip
 
 from engine.messages import Progress, number_of
 from files.atomic import write_text
-from films.methods import Denoise, classical, denoiser_of
+from films.methods import Denoise, classical, denoiser_of, told_of
 from films.strength import best_strength
 from images.reading import SUFFIXES, read_grey
 from noise.estimation import estimate_noise
@@ -89,10 +89,7 @@ def tuned(folder: Path, count: int, seed: int) -> dict[tuple[str, int], float]:
 
 def network(noisy: np.ndarray, gain: float, deviation: float) -> Denoise:
     """Return the network, told as many times this noise as is best for an image (H, W)."""
-
-    def told(strength: float) -> Denoise:
-        return denoiser_of("unet_any", MODEL, gain, deviation, strength=strength)
-
+    told = told_of("unet_any", MODEL, gain, deviation)
     return told(best_strength([noisy], told, gain, deviation))
 
 

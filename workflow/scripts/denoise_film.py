@@ -11,7 +11,7 @@ from engine.job import Snakemake, run
 from engine.messages import Progress
 from files.jsons import read_json, write_json
 from films.links import link
-from films.methods import denoiser_of
+from films.methods import told_of
 from films.residual import Residual
 from films.sheet import draw_sheet
 from films.strength import best_strength, windows
@@ -54,13 +54,11 @@ def main(snakemake: Snakemake) -> None:
     image, sheet = out / params.image, out / params.sheet
     film, residual = open_film(original, record["white"]), Residual(*noise)
     progress = Progress(f"denoising {record['path']}, rows", film.shape[0])
-    told = params.plugin, model, *noise, params.device
+    told = told_of(params.plugin, model, *noise, params.device)
     record["strength"] = 1.0
     if model and record["estimated"]:  # what is given is told as it is
-        record["strength"] = best_strength(
-            windows(film), lambda strength: denoiser_of(*told, strength), *noise
-        )
-    rows = denoised_rows(film, denoiser_of(*told, record["strength"]))
+        record["strength"] = best_strength(windows(film), told, *noise)
+    rows = denoised_rows(film, told(record["strength"]))
     write_film(
         original, film, measured(film, rows, residual, progress), image, said(record, params.label)
     )

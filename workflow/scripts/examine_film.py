@@ -6,12 +6,13 @@ from engine.job import Snakemake, run
 from engine.messages import log
 from files.jsons import write_json
 from films.examining import NO_LIMITS, examined, ranges_of
+from images.depths import white_given
 
 
 def main(snakemake: Snakemake) -> None:
     params, model = snakemake.params, snakemake.input.get("model")
     ranges = ranges_of(model) if model else NO_LIMITS
-    white = None if params.white == "auto" else float(params.white)
+    white = white_given(params.white)
     record = examined(Path(params.film), params.name, params.noise, ranges, white)
     if record["refused"]:
         log.warning("%s %s", record["path"], record["refused"])

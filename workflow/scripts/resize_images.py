@@ -14,7 +14,7 @@ from engine.messages import InputError, Progress, some
 from files.arrays import write_images
 from files.atomic import file_digest
 from files.tables import read_table, write_table
-from images.depths import Depth, check_depths
+from images.depths import Depth, check_depths, white_given
 from images.reading import holds_image, image_id
 from images.resizing import read_film
 
@@ -161,7 +161,7 @@ def main(snakemake: Snakemake) -> None:
         Path(output.images),
         Path(output.ids),
         snakemake.threads,
-        None if params.white == "auto" else float(params.white),
+        white_given(params.white),
         snakemake.wildcards.dataset,
         params.window,
         params.fit,

@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -11,12 +12,7 @@ Denoise = Callable[[np.ndarray], np.ndarray]
 
 
 def denoiser_of(
-    plugin: str,
-    model: str | None,
-    gain: float,
-    deviation: float,
-    device: str = "cpu",
-    strength: float = 1,
+    plugin: str, model: str | None, gain: float, deviation: float, device: str = "cpu"
 ) -> Denoise:
     """Return a function that takes and returns an image (H, W), float, in [0, 1].
 
@@ -26,17 +22,30 @@ def denoiser_of(
             has been made the same everywhere, see `films.anscombe`.
         gain, deviation: The noise's variance is `gain * x + deviation^2` at the clean level x.
         device: Where a network runs: `cpu`, `cuda` or `auto`.
-        strength: How many times the noise's standard deviation the method is told.
 
     Raises:
         InputError: When the model can't be used, or the noise is beyond its training.
     """
+    return told_of(plugin, model, gain, deviation, device)(1)
+
+
+def told_of(
+    plugin: str, model: str | None, gain: float, deviation: float, device: str = "cpu"
+) -> Callable[[float], Denoise]:
+    """Return a method that has yet to be told how strong this noise is; see `denoiser_of`.
+
+    It takes how many times the noise's standard deviation that is. A network is loaded only once.
+    """
     if model is None:
-        return classical(plugin, gain, deviation, strength)
+        return partial(classical, plugin, gain, deviation)
     # By its name, as torch takes seconds to import, and the classical methods don't need it.
     network = importlib.import_module("training.inference").load(model, device)
-    told = {"gain": gain * strength**2, "deviation": deviation * strength}
-    return lambda image: np.float32(network(image, **told))
+
+    def told(strength: float) -> Denoise:
+        noise = {"gain": gain * strength**2, "deviation": deviation * strength}
+        return lambda image: np.float32(network(image, **noise))
+
+    return told
 
 
 def classical(plugin: str, gain: float, deviation: float, strength: float = 1) -> Denoise:

@@ -58,6 +58,11 @@ def depth_of(
     return Depth(stored, white or stored, white is not None, black=black, darkest=black)
 
 
+def white_given(setting: str) -> float | None:
+    """Return the level of white by the setting `white`; None for `auto`, as the files say."""
+    return None if setting == "auto" else float(setting)
+
+
 def check_brightest(brightest: float, white: float) -> None:
     """Refuse levels above that of white."""
     if brightest > white:

@@ -42,8 +42,13 @@ def build_network(settings: Mapping[str, Any], noise: Noise) -> nn.Module:
     Raises:
         InputError: When the noise says nothing of the clean value, or its file no likelihood.
     """
+    return two_stages(BlindUNet, settings, noise)
+
+
+def two_stages(kind: type["DensityUNet"], settings: Mapping[str, Any], noise: Noise) -> "TwoStages":
+    """Return both untrained networks, the first one of this kind; see `build_network`."""
     guess = linear_estimate(noise)
-    first = BlindUNet(settings, guess, Likelihoods(noise, LEVELS))
+    first = kind(settings, guess, Likelihoods(noise, LEVELS))
     return TwoStages(first, SymmetricUNet(settings, guess) if settings["stages"] > 1 else None)
 
 

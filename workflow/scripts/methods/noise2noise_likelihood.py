@@ -10,11 +10,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from methods.blind_spot import IMAGE_SIZE_MULTIPLE, LEVELS, DensityUNet, TwoStages  # noqa: F401
+from methods.blind_spot import IMAGE_SIZE_MULTIPLE, DensityUNet, two_stages  # noqa: F401
 from methods.blind_spot import OF_STAGES as SETTINGS  # noqa: F401
-from methods.unet import SymmetricUNet, with_ends
-from noise.models import Noise, linear_estimate
-from training.posterior import Likelihoods
+from methods.unet import with_ends
+from noise.models import Noise
 
 RECIPE = "noise2noise_likelihood"
 USES = ["noise model"]
@@ -26,9 +25,7 @@ def build_network(settings: Mapping[str, Any], noise: Noise) -> nn.Module:
     Raises:
         InputError: When the noise says nothing of the clean value, or its file no likelihood.
     """
-    guess = linear_estimate(noise)
-    first = SeeingUNet(settings, guess, Likelihoods(noise, LEVELS))
-    return TwoStages(first, SymmetricUNet(settings, guess) if settings["stages"] > 1 else None)
+    return two_stages(SeeingUNet, settings, noise)
 
 
 class SeeingUNet(DensityUNet):
