@@ -7,7 +7,8 @@ through the generalised Anscombe transform, and NL means and total variation are
 other films for each dose. Then small discs and thin lines of low contrast are added to the parts
 before the noise: how much of them is left? Writes the page
 `benchmarks/results/native.md`, and the scores of each part and structure as CSV. An hour of a core
-for 24 films; BM3D takes most of it, and is left out where its package is not installed.
+for 24 films; BM3D takes most of it, and is left out where its package is not installed. After a
+change of the network alone, `--network` keeps what the others had, of the same parts and noise.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import importlib.util
 import itertools
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ from results.pages import markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+SCORES, STRUCTURES = (RESULTS / f"native{suffix}.csv" for suffix in ("", "_structures"))
 MODEL = str(ROOT / "resources/models/unet_any.safetensors")
 DOSES, ELECTRONIC = (400, 100, 25), 0.01  # as in config/detector.yaml
 PART = 512  # pixels a side of a film's part
@@ -44,6 +46,7 @@ MEASURED, TUNED = slice(0, 256), slice(256, 320)  # of the films; those after te
 TRIED = (0.5, 0.7, 0.85, 1.0, 1.2, 1.5, 2.0)  # tried for a filter, relative to its own rule
 BY_RULE, BY_TUNING = "BM3D", {"nl_means": "NL means", "total_variation": "total variation"}
 TOLD_NOTHING, TOLD = "U-Net, any noise, told nothing", "U-Net, any noise, told the true noise"
+ORDER = ("noisy", TOLD_NOTHING, TOLD, BY_RULE, *BY_TUNING.values())
 # Structures, pixels and grey levels: discs by their radius, vertical lines by their width.
 DISCS, LINES, CONTRASTS, APART = (3, 6, 12), (1, 2, 4), (0.03, 0.1), 64
 
@@ -90,22 +93,23 @@ def tuned(folder: Path, count: int, seed: int) -> dict[tuple[str, int], float]:
 def network(noisy: np.ndarray, gain: float, deviation: float) -> Denoise:
     """Return the network, told as many times this noise as is best for an image (H, W)."""
     told = told_of("unet_any", MODEL, gain, deviation)
-    return told(best_strength([noisy], told, gain, deviation))
+    return told(best_strength(noisy[None], told, gain, deviation))
 
 
-def methods(dose: int, strengths: Mapping[tuple[str, int], float]) -> dict[str, Denoise]:
-    """Return the methods at a dose by their names."""
-    gain = 1 / dose
+def networks(dose: int) -> dict[str, Denoise]:
+    """Return what the network does at a dose, by what it is told."""
 
     def told_nothing(noisy: np.ndarray) -> np.ndarray:
         found = estimate_noise(noisy)
         return network(noisy, found.gain, found.deviation)(noisy)
 
-    found: dict[str, Callable] = {
-        "noisy": lambda noisy: noisy,
-        TOLD_NOTHING: told_nothing,
-        TOLD: denoiser_of("unet_any", MODEL, gain, ELECTRONIC),
-    }
+    told = denoiser_of("unet_any", MODEL, 1 / dose, ELECTRONIC)
+    return {TOLD_NOTHING: told_nothing, TOLD: told}
+
+
+def others(dose: int, strengths: Mapping[tuple[str, int], float]) -> dict[str, Denoise]:
+    """Return the other methods at a dose by their names, and what noisy parts are themselves."""
+    gain, found = 1 / dose, {"noisy": lambda noisy: noisy}
     if importlib.util.find_spec("bm3d"):
         found[BY_RULE] = denoiser_of("bm3d", None, gain, ELECTRONIC)
     for plugin, label in BY_TUNING.items():
@@ -214,21 +218,35 @@ def page(table: pd.DataFrame, left: pd.DataFrame) -> str:
     return markdown("Films at their own size", "Quality", told, frames[0], "Structures", frames[1])
 
 
+def kept_lines(file: Path) -> list[dict[str, object]]:
+    """Return the lines of a file that was written before, but for those of the network."""
+    table = pd.read_csv(file, dtype={"film": str})
+    return table[~table["method"].isin([TOLD_NOTHING, TOLD])].to_dict("records")
+
+
+def in_order(lines: list[dict[str, object]]) -> pd.DataFrame:
+    """Return lines as a table, in the order of dose and method."""
+    table = pd.DataFrame(lines)
+    places = {name: place for column in (DOSES, ORDER) for place, name in enumerate(column)}
+    return table.sort_values(["dose", "method"], key=lambda c: c.map(places), kind="stable")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=Path, required=True, help="folder of the real images")
     parser.add_argument("--films", type=int, default=24, help="of which parts are measured")
     parser.add_argument("--structured", type=int, default=2, help="of these, with structures")
     parser.add_argument("--seed", type=int, default=1811, help="of parts and noise")
+    parser.add_argument("--network", action="store_true", help="measure the network alone again")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    strengths = tuned(given.images, max(2, given.films // 4), given.seed)
+    lines, left = ([], []) if not given.network else map(kept_lines, (SCORES, STRUCTURES))
+    strengths = {} if given.network else tuned(given.images, max(2, given.films // 4), given.seed)
     known = list(parts(given.images, MEASURED, given.films, given.seed))
-    lines, left = [], []
     progress = Progress("parts", len(known) * len(DOSES))
     for dose in DOSES:
-        denoisers = methods(dose, strengths)
-        chosen = {label: strengths[plugin, dose] for plugin, label in BY_TUNING.items()}
+        denoisers = networks(dose) | ({} if given.network else others(dose, strengths))
+        chosen = {label: strengths.get((plugin, dose)) for plugin, label in BY_TUNING.items()}
         for place, (name, part) in enumerate(known):
             noisy = noisy_part(part, name, dose, given.seed)
             for method, denoise in denoisers.items():
@@ -241,9 +259,9 @@ def main() -> None:
                     found = kept(part, name, dose, denoise, given.seed)
                     left += [{"film": name, "dose": dose, "method": method, **row} for row in found]
             progress.advance()
-    table, structures_left = pd.DataFrame(lines).round(5), pd.DataFrame(left).round(5)
-    write_text(RESULTS / "native.csv", table.to_csv(index=False))
-    write_text(RESULTS / "native_structures.csv", structures_left.to_csv(index=False))
+    table, structures_left = (in_order(each).round(5) for each in (lines, left))
+    write_text(SCORES, table.to_csv(index=False))
+    write_text(STRUCTURES, structures_left.to_csv(index=False))
     write_text(RESULTS / "native.md", page(table, structures_left))
 
 

@@ -16,7 +16,7 @@ from recipes.any_noise import AnyNoise, patches, windows
 from recipes.supervised import Supervised
 from test_training import CPU
 from training import augmentation
-from training.augmentation import deformed, sampled
+from training.augmentation import deformed, sampled, textured
 from training.networks import network_of
 
 DETECTOR = {"distribution": "poisson_gaussian", "dose": 50, "electronic": 0.03}
@@ -24,7 +24,7 @@ GAUSSIAN = {"distribution": "gaussian", "factor": 0.1, "mean": 0, "std": 1}
 NETWORK = {"widths": [4, 8], "blocks": 1}
 TRAINING = {
     **{"steps": 6, "batch": 3, "learning_rate": 2e-3, "augmentation": "flips", "patch": 16},
-    **{"gain": [1e-3, 0.05], "deviation": [0.01, 0.2]},
+    **{"gain": [1e-3, 0.05], "deviation": [0.01, 0.2], "magnification": 2, "texture": 0},
 }
 
 
@@ -133,6 +133,16 @@ def test_an_image_as_large_as_a_patch_is_a_patch_or_seen_from_nearer():
     )
 
 
+def test_patches_may_be_magnified_four_times():
+    """Of a slope, which tells the resolution."""
+    images = (torch.arange(64.0) / 64).expand(200, 1, 64, 64)
+    found = patches(images, 16, seeded(), deforms=False, magnification=4)
+    steps = 64 * (found[:, 0, 8, 12] - found[:, 0, 8, 4]) / 8
+    counts = [int((steps - step).abs().lt(0.1 * step).sum()) for step in (0.25, 0.5, 1, 2, 4)]
+    assert sum(counts) == 200
+    assert min(counts[:4]) > 10 and 80 < counts[4] < 120
+
+
 @pytest.mark.parametrize("spacing", [0.5, 1.0])
 def test_the_patches_of_deformed_images_are_what_is_cut_from_these(spacing):
     images = films(3, 32, 48)
@@ -153,6 +163,42 @@ def recipe_with(**changes) -> AnyNoise:
 def test_a_patch_larger_than_the_images_is_refused():
     with pytest.raises(InputError, match="patch: 33 is more than the images' 32 pixels"):
         recipe_with(patch=33)
+
+
+def test_texture_has_the_same_power_however_large_its_pixels_are():
+    """A film that is scanned with pixels twice as large shows the same texture, averaged."""
+    grey, rng = torch.full((400, 1, 64, 64), 0.5), seeded()
+    added = textured(grey, 0.02, torch.ones(400), rng) - grey
+    halves = textured(grey, 0.02, torch.full((400,), 2.0), rng) - grey
+    power, power_of_halves = (
+        torch.fft.rfft2(each).abs().square().mean(0)[0] / 64**2 for each in (added, halves)
+    )
+    places = [(1, 1), (0, 3), (4, 0), (3, 6), (8, 2)]
+    for down, right in places:  # the same frequencies of the film
+        found, expected = power_of_halves[2 * down, 2 * right], power[down, right] / 4
+        assert found == pytest.approx(expected, rel=0.35)
+    octave = 0.02**2 / 3 * 4 * torch.pi * torch.tensor(augmentation.WIDTHS) ** 2
+    assert power[0, 1] == pytest.approx(float(octave.sum()), rel=0.3)
+    assert power[0, 1] > 30 * power[0, 32], "it is no white noise"
+
+
+def test_texture_belongs_to_an_image_and_leaves_its_black_and_its_white():
+    images = torch.tensor([0.0, 0.1, 0.5, 1.0]).repeat_interleave(16).expand(6, 1, 64, 64)
+    found = textured(images, 0.03, torch.ones(6), seeded())
+    assert torch.equal(found, textured(images, 0.03, torch.ones(6), seeded()))
+    added = (found - images).view(6, 64, 4, 16).std((1, 3))
+    assert (added[:, [0, 3]] == 0).all()
+    assert (added[:, 1] > 0.4 * added[:, 2]).all() and (added[:, 1] < 0.9 * added[:, 2]).all()
+    assert added[:, 2].max() > 1.3 * added[:, 2].min(), "each has its own strength"
+    assert torch.equal(textured(images, 0.0, torch.ones(6), seeded()), images)
+
+
+def test_a_training_sees_texture_if_it_should():
+    smooth = torch.full((3, 1, 64, 64), 0.5)
+    for texture, most in ((0, 1e-6), (0.03, 0.1)):
+        found = patches(smooth, 16, seeded(), deforms=True, texture=texture) - 0.5
+        varied = (found - found.mean((-2, -1), keepdim=True)).std((1, 2, 3))
+        assert (varied <= most).all() and (varied > 1e-3).all() == (texture > 0)
 
 
 # --------------------------------------------------------------------------------------- the noise

@@ -178,6 +178,10 @@ def test_too_small_and_too_large_images_are_refused(tmp_path, monkeypatch):
         line = saved(tmp_path / "line.png", Image.new("L", size))
         with pytest.raises(InputError, match=rf"line\.png is too small \({size[0]} x {size[1]}"):
             read_resized(line, 16)
+    empty = tmp_path / "empty.tif"
+    tifffile.imwrite(empty, np.zeros((0, 0), np.uint8))
+    with pytest.raises(InputError, match=r"has no pixels \(0 x 0\): give another copy of it"):
+        read_resized(empty, 16)
     for limit, value in {"MOST_PIXELS": 1199, "LONGEST_SIDE": 39}.items():
         with monkeypatch.context() as patch:
             patch.setattr(reading, limit, value)

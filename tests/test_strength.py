@@ -33,7 +33,7 @@ def clean(detail: float, side: int = 400) -> np.ndarray:
 
 def blurred(told: float):
     """Return a method that blurs the more, the stronger it is told that the noise is."""
-    return lambda image: np.float32(gaussian_filter(image, 1.6 * told - 0.6))
+    return lambda images: np.float32(gaussian_filter(images, 1.6 * told - 0.6, axes=(-2, -1)))
 
 
 def errors(image: np.ndarray, noisy: np.ndarray) -> dict[float, float]:
@@ -48,7 +48,7 @@ SMOOTH, MEDIUM, FINE, FINEST = 0.0, 0.028, 0.042, 0.084
 def test_the_strength_of_the_least_error_is_found_without_the_truth(detail):
     image = clean(detail)
     noisy = np.float32(corrupt(image, NOISE, generator(1, "noise")))
-    chosen = best_strength([noisy], blurred, GAIN, DEVIATION)
+    chosen = best_strength(noisy[None], blurred, GAIN, DEVIATION)
     true = errors(image, noisy)
     best = min(true, key=true.get)
     assert abs(chosen - best) <= 0.08
@@ -61,27 +61,26 @@ def test_the_strength_of_the_least_error_is_found_without_the_truth(detail):
 
 def test_detail_that_is_finer_is_told_less_noise_and_parts_do_as_well_as_all():
     noisy = [np.float32(corrupt(clean(d), NOISE, generator(2, "noise"))) for d in (MEDIUM, FINE)]
-    smooth, fine = (best_strength([image], blurred, GAIN, DEVIATION) for image in noisy)
+    smooth, fine = (best_strength(image[None], blurred, GAIN, DEVIATION) for image in noisy)
     assert fine < smooth - 0.05
-    parts = [noisy[1][:200, :200], noisy[1][200:, 200:]]
+    parts = np.stack([noisy[1][:200, :200], noisy[1][200:, 200:]])
     assert best_strength(parts, blurred, GAIN, DEVIATION) == pytest.approx(fine, abs=0.06)
 
 
 def test_clipped_pixels_do_not_count_and_without_others_the_noise_is_told_as_it_is():
     image = clean(FINE)
     noisy = np.float32(corrupt(image, NOISE, generator(1, "noise")))
-    expected = best_strength([noisy], blurred, GAIN, DEVIATION)
+    expected = best_strength(noisy[None], blurred, GAIN, DEVIATION)
     for level in (0.0, 1.0):
-        ends = np.full((800, 400), level)
-        clipped = np.float32(corrupt(ends, NOISE, generator(3, "noise")))
-        found = best_strength([noisy, clipped], blurred, GAIN, DEVIATION)
+        clipped = np.float32(corrupt(np.full((400, 400), level), NOISE, generator(3, "noise")))
+        found = best_strength(np.stack([noisy, clipped]), blurred, GAIN, DEVIATION)
         assert found == pytest.approx(expected, abs=1e-6)
-        assert best_strength([clipped], blurred, GAIN, DEVIATION) == 1
+        assert best_strength(clipped[None], blurred, GAIN, DEVIATION) == 1
 
 
 def test_it_is_the_same_each_time():
     noisy = np.float32(corrupt(clean(FINE), NOISE, generator(1, "noise")))
-    found = {best_strength([noisy], blurred, GAIN, DEVIATION) for _ in range(2)}
+    found = {best_strength(noisy[None], blurred, GAIN, DEVIATION) for _ in range(2)}
     assert len(found) == 1
 
 

@@ -1,4 +1,4 @@
-"""A method that is told the noise of a film, as a function of an image."""
+"""A method that is told the noise of a film, as a function of an image, or of several at once."""
 
 import importlib
 from collections.abc import Callable
@@ -14,7 +14,7 @@ Denoise = Callable[[np.ndarray], np.ndarray]
 def denoiser_of(
     plugin: str, model: str | None, gain: float, deviation: float, device: str = "cpu"
 ) -> Denoise:
-    """Return a function that takes and returns an image (H, W), float, in [0, 1].
+    """Return a function that takes and returns images (H, W) or (N, H, W), float, in [0, 1].
 
     Args:
         plugin: Name of a file in `workflow/scripts/methods/`.
@@ -40,12 +40,18 @@ def told_of(
         return partial(classical, plugin, gain, deviation)
     # By its name, as torch takes seconds to import, and the classical methods don't need it.
     network = importlib.import_module("training.inference").load(model, device)
+    answers = partial(network.trained.estimates, network.processor)
 
     def told(strength: float) -> Denoise:
-        noise = {"gain": gain * strength**2, "deviation": deviation * strength}
-        return lambda image: np.float32(network(image, **noise))
+        noise = gain * strength**2, deviation * strength
+        return lambda images: answers(stacked(images), noise).clip(0, 1).reshape(images.shape)
 
     return told
+
+
+def stacked(images: np.ndarray) -> np.ndarray:
+    """Return images (H, W) or (N, H, W) as (N, H, W)."""
+    return images.reshape(-1, *images.shape[-2:])
 
 
 def classical(plugin: str, gain: float, deviation: float, strength: float = 1) -> Denoise:
@@ -54,8 +60,8 @@ def classical(plugin: str, gain: float, deviation: float, strength: float = 1) -
     noise = {"distribution": "gaussian", "factor": transform.sigma, "mean": 0, "std": 1}
     settings = module.settings_for(strength * transform.sigma)
 
-    def denoise(image: np.ndarray) -> np.ndarray:
-        found = module.denoise(transform.forward(image)[None], noise, settings)[0]
-        return np.float32(transform.inverse(found))
+    def denoise(images: np.ndarray) -> np.ndarray:
+        found = module.denoise(transform.forward(stacked(images)), noise, settings)
+        return np.float32(transform.inverse(found)).reshape(images.shape)
 
     return denoise

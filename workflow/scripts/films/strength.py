@@ -7,7 +7,7 @@ truth: C. M. Stein, Annals of Statistics 9(6), 1981; by one random direction, as
 Blu and M. Unser, IEEE Transactions on Image Processing 17(9), 2008.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -26,26 +26,30 @@ STEP = 0.2  # of the direction, relative to the noise
 CLEAR, FEWEST = 2.5, 0.05
 
 
-def windows(film: Film) -> list[np.ndarray]:
-    """Return parts of a film in which its strength is sought, float32 in [0, 1]; or all of it."""
+def windows(film: Film) -> np.ndarray:
+    """Return parts of a film in which its strength is sought, or all of it.
+
+    Returns:
+        Shape (N, h, w), float32 in [0, 1].
+    """
     height, width = film.shape
     if height * width <= WHOLE:
-        return [film.rows(0, height)]
+        return film.rows(0, height)[None]
     tops, lefts = (
         np.unique(np.linspace(0, max(0, length - SIDE), ACROSS + 2).astype(int)[1:-1])
         for length in film.shape
     )
     rows = (film.rows(top, min(top + SIDE, height)) for top in tops)
-    return [band[:, left : left + SIDE] for band in rows for left in lefts]
+    return np.stack([band[:, left : left + SIDE] for band in rows for left in lefts])
 
 
 def best_strength(
-    images: Sequence[np.ndarray], told: Callable[[float], Denoise], gain: float, deviation: float
+    images: np.ndarray, told: Callable[[float], Denoise], gain: float, deviation: float
 ) -> float:
     """Return how many times the noise's standard deviation a method is best told.
 
     Args:
-        images: Noisy, (h, w) each, in [0, 1].
+        images: Noisy, (N, h, w), in [0, 1].
         told: Returns the method that is told so many times the noise's standard deviation.
         gain, deviation: The noise's variance is `gain * x + deviation^2` at the clean level x.
 
@@ -53,22 +57,21 @@ def best_strength(
         The place of the least estimated error, by a parabola, between the least and the greatest of
         `STRENGTHS`; 1 if nearly all pixels are close to black or white.
     """
-    denoisers = {strength: told(strength) for strength in STRENGTHS}
-    risks, total, used = dict.fromkeys(STRENGTHS, 0.0), 0, 0
-    for number, image in enumerate(images):
-        likely = denoisers[1.0](image)
-        spread = np.sqrt(np.maximum(gain * likely + deviation**2, 1e-12))
-        clear = (likely > CLEAR * spread) & (likely < 1 - CLEAR * spread)
-        direction = generator(0, "direction", number).standard_normal(image.shape)
-        moved = np.clip(image + STEP * spread * direction, 0, 1).astype(image.dtype)
-        for strength, denoise in denoisers.items():
-            found = likely if strength == 1 else denoise(image)
-            covariance = spread * direction * (denoise(moved) - found) / STEP
-            risk = (found - image) ** 2 - spread**2 + 2 * covariance
-            risks[strength] += float(risk[clear].sum())
-        total, used = total + image.size, used + int(clear.sum())
-    if used < FEWEST * total:
+    likely = told(1.0)(images)
+    spread = np.sqrt(np.maximum(gain * likely + deviation**2, 1e-12))
+    clear = (likely > CLEAR * spread) & (likely < 1 - CLEAR * spread)
+    if clear.mean() < FEWEST:
         return 1.0
+    direction = spread * generator(0, "direction").standard_normal(images.shape)
+    moved = np.clip(images + STEP * direction, 0, 1).astype(images.dtype)
+
+    def risk(strength: float) -> float:
+        denoise = told(strength)
+        found = likely if strength == 1 else denoise(images)
+        covariance = direction * (denoise(moved) - found) / STEP
+        return float(((found - images) ** 2 - spread**2 + 2 * covariance)[clear].mean())
+
+    risks = {strength: risk(strength) for strength in STRENGTHS}
     low, middle, high = STRENGTHS
     slope = (risks[high] - risks[low]) / 2
     curvature = (risks[high] + risks[low]) / 2 - risks[middle]

@@ -257,6 +257,8 @@ def check_size(
     """
     pixels, side = pixels or MOST_PIXELS, side or LONGEST_SIDE
     width, height = size
+    if min(size) < 1:
+        raise InputError(f"has no pixels ({width} x {height}): give another copy of it")
     if min(size) < smallest:
         raise InputError(
             f"is too small ({width} x {height} pixels; at least {smallest} x {smallest} "

@@ -1,8 +1,9 @@
 """Training for noise of any strength in a range, which the network is told: fresh noise each step.
 
 Poisson-Gaussian noise; gain and deviation are drawn for each image, log-uniform in their ranges.
-The network sees patches, at twice the images' resolution, at their own, at half of it, and so on,
-since it is to be used on images of any size. Loss and optimizer are those of `supervised`.
+The network sees patches, at several times the images' resolution, at their own, at half of it, and
+so on, since it is to be used on images of any size. Texture can be added to them, if the images
+have less of it than those that it is for. Loss and optimizer are those of `supervised`.
 """
 
 import math
@@ -16,13 +17,17 @@ from engine.messages import InputError
 from noise.device_random import DeviceGenerator
 from noise.models import gain_and_deviation
 from recipes.supervised import BUDGET, Supervised, flipped
-from training.augmentation import deformed, sampled
+from training.augmentation import deformed, sampled, textured
 
 DATA = "clean"
 USES = ["clean images", "noise model"]
 SETTINGS = BUDGET | {
     "augmentation": {"enum": ["flips", "deformations"], "default": "flips"},
     "patch": {"type": "integer", "minimum": 16, "description": "height and width, pixels"},
+    # The highest resolution of patches, relative to that of the images.
+    "magnification": {"enum": [2, 4], "default": 2},
+    # Added at that resolution: the greatest standard deviation of an octave, grey levels.
+    "texture": {"type": "number", "minimum": 0, "maximum": 0.1, "default": 0},
     # From and to: variance at value 1: 1 / dose.
     "gain": {
         "type": "array",
@@ -60,7 +65,8 @@ class AnyNoise(Supervised):
 
     def losses(self) -> tuple[torch.Tensor, torch.Tensor]:
         images = flipped(self.batch_of("clean"), self.rng)
-        found = patches(images, self.settings["patch"], self.rng, self.deforms())
+        side, *shown = (self.settings[key] for key in ("patch", "magnification", "texture"))
+        found = patches(images, side, self.rng, self.deforms(), *shown)
         clean = self.processor.batch(found.squeeze(1))
         gain, deviation = (self.strength(*self.settings[key]) for key in ("gain", "deviation"))
         return losses_told(self, self.network, clean, gain, deviation)
@@ -92,17 +98,26 @@ def losses_told(
     return recipe.loss(output, clean), mse_loss(output.detach(), clean)
 
 
-def patches(images: torch.Tensor, side: int, rng: DeviceGenerator, deforms: bool) -> torch.Tensor:
+def patches(
+    images: torch.Tensor,
+    side: int,
+    rng: DeviceGenerator,
+    deforms: bool,
+    magnification: int = 2,
+    texture: float = 0,
+) -> torch.Tensor:
     """Return a patch of each image, in half of the cases of the image at its lowest resolution.
 
-    The resolutions are twice the image's (interpolated), its own, half of it, and so on, as long as
-    a patch fits into the image; those but the lowest have even chances.
+    The resolutions are `magnification` times the image's (interpolated), half of that, and so on,
+    as long as a patch fits into the image; those but the lowest have even chances.
 
     Args:
         images: Shape (N, 1, H, W), at least as large as a patch.
         side: Height and width of a patch, pixels.
         rng: Draws where, and at which resolution.
         deforms: Whether the images are deformed, each in its own way.
+        magnification: 2 or 4.
+        texture: Greatest standard deviation of an octave at the highest resolution, see `textured`.
 
     Returns:
         Shape (N, 1, side, side).
@@ -112,13 +127,17 @@ def patches(images: torch.Tensor, side: int, rng: DeviceGenerator, deforms: bool
         places = windows(of, side, spacing, rng)
         return deformed(of, rng, places) if deforms else sampled(of, places)
 
-    count, found = len(images), [patch(images, 0.5)]
+    count, found = len(images), []
+    while magnification > 1:
+        found.append(patch(images, 1 / magnification))
+        magnification //= 2
     while min(images.shape[-2:]) >= side:
         found.append(patch(images, 1.0))
         images = avg_pool2d(images, 2)
     higher = rng.integers(0, len(found) - 1, (count,))
     chosen = torch.where(rng.random((count,)) < 0.5, len(found) - 1, higher)
-    return torch.stack(found, 1)[torch.arange(count, device=images.device), chosen]
+    shown = torch.stack(found, 1)[torch.arange(count, device=images.device), chosen]
+    return textured(shown, texture, 2.0**chosen, rng) if texture else shown
 
 
 def windows(images: torch.Tensor, side: int, spacing: float, rng: DeviceGenerator) -> torch.Tensor:

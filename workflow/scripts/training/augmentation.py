@@ -16,6 +16,9 @@ BENT = 4 / 128  # largest standard deviation of the displacement by bending, in 
 EDGE = 1 / 8  # in widths of the image: within this distance of its edge less is moved
 CELLS = 8  # points that are displaced across the image, and what is between them smoothly
 
+# Texture: widths of its parts, an octave apart, standard deviations of a normal curve in pixels.
+WIDTHS = (0.7, 1.4, 2.8, 5.6)
+
 
 def deformed(
     images: torch.Tensor, rng: DeviceGenerator, places: torch.Tensor | None = None
@@ -79,3 +82,30 @@ def bends(places: torch.Tensor, rng: DeviceGenerator) -> torch.Tensor:
     points = strength * rng.normal(0.0, 1.0, (count, 2, CELLS + 1, CELLS + 1))
     bent = grid_sample(points, places, "bicubic", "border", align_corners=True)
     return bent.permute(0, 2, 3, 1)
+
+
+def textured(
+    images: torch.Tensor, deviation: float, pixel: torch.Tensor, rng: DeviceGenerator
+) -> torch.Tensor:
+    """Return images with texture, such as a film's grain, that belongs to them and is no noise.
+
+    Normal noise of some octaves, each of another strength in each image; less where film is nearly
+    black or white. A larger pixel averages it.
+
+    Args:
+        images: Shape (N, 1, H, W), values in [0, 1].
+        deviation: The greatest standard deviation of an octave where a pixel has width 1, grey
+            levels.
+        pixel: Width of the pixels of each image, shape (N,).
+        rng: Draws all that differs.
+    """
+    pixel, power = pixel.view(-1, 1, 1, 1), 0
+    down, right = (torch.fft.fftfreq(n, device=images.device) for n in images.shape[-2:])
+    frequency = (down[:, None] ** 2 + right**2).sqrt() / pixel
+    for width in WIDTHS:
+        strength = deviation * rng.random((len(images), 1, 1, 1))
+        curve = (-((math.tau * width * frequency) ** 2)).exp()
+        power = power + 4 * math.pi * (strength * width / pixel) ** 2 * curve
+    white = torch.fft.fft2(rng.normal(0.0, 1.0, images.shape))
+    texture = torch.fft.ifft2(white * power.sqrt()).real
+    return (images + texture * (4 * images * (1 - images)).sqrt()).clamp(0, 1)
