@@ -1,14 +1,13 @@
 """Measure what is gained, and what is lost, when noisy films are denoised at their own size.
 
 Parts of real films, of which the network that comes with the project saw none, get the noise of a
-detector at three doses. As in `make denoise`, that network is told what is estimated of each part:
-the noise, and how strong it is best told that it is. The classical methods are told the true noise,
-through the generalised Anscombe transform, and NL means and total variation are tuned on parts of
-other films for each dose. Then small discs and thin lines of low contrast are added to the parts
-before the noise: how much of them is left? Writes the page
-`benchmarks/results/native.md`, and the scores of each part and structure as CSV. An hour of a core
-for 24 films; BM3D takes most of it, and is left out where its package is not installed. After a
-change of the network alone, `--network` keeps what the others had, of the same parts and noise.
+detector at three doses. As in `make denoise`, that network is told what is estimated of each part.
+The classical methods are told the true noise, through the generalised Anscombe transform, and NL
+means and total variation are tuned on parts of other films for each dose. Then small discs and thin
+lines of low contrast are added to the parts before the noise: how much of them is left? Writes the
+page `benchmarks/results/native.md`, and the scores of each part and structure as CSV. An hour of a
+core for 24 films; BM3D takes most of it, and is left out where its package is not installed. After
+a change of the network alone, `--network` keeps what the others had, of the same parts and noise.
 """
 
 import argparse
@@ -28,8 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scrip
 
 from engine.messages import Progress, number_of
 from files.atomic import write_text
-from films.methods import Denoise, classical, denoiser_of, told_of
-from films.strength import best_strength
+from films.methods import Denoise, classical, denoiser_of
 from images.reading import SUFFIXES, read_grey
 from noise.estimation import estimate_noise
 from noise.models import corrupt
@@ -90,18 +88,12 @@ def tuned(folder: Path, count: int, seed: int) -> dict[tuple[str, int], float]:
     return best
 
 
-def network(noisy: np.ndarray, gain: float, deviation: float) -> Denoise:
-    """Return the network, told as many times this noise as is best for an image (H, W)."""
-    told = told_of("unet_any", MODEL, gain, deviation)
-    return told(best_strength(noisy[None], told, gain, deviation))
-
-
 def networks(dose: int) -> dict[str, Denoise]:
     """Return what the network does at a dose, by what it is told."""
 
     def told_nothing(noisy: np.ndarray) -> np.ndarray:
         found = estimate_noise(noisy)
-        return network(noisy, found.gain, found.deviation)(noisy)
+        return denoiser_of("unet_any", MODEL, found.gain, found.deviation)(noisy)
 
     told = denoiser_of("unet_any", MODEL, 1 / dose, ELECTRONIC)
     return {TOLD_NOTHING: told_nothing, TOLD: told}
@@ -254,8 +246,6 @@ def main() -> None:
                 line |= {"strength": chosen.get(method)} | scores(part, denoise(noisy))
                 lines.append(line)
                 if method in (TOLD_NOTHING, BY_RULE) and place < given.structured:
-                    if method == TOLD_NOTHING:  # the same with and without structures
-                        denoise = network(noisy, 1 / dose, ELECTRONIC)
                     found = kept(part, name, dose, denoise, given.seed)
                     left += [{"film": name, "dose": dose, "method": method, **row} for row in found]
             progress.advance()

@@ -147,7 +147,7 @@ def recipe_of(start: Path) -> BlindSpotFilms:
     noises = np.float32([WEAK] * 5 + [STRONG] * 5)
     images = {"exposures": np.stack(films), "gain": noises[:, 0], "deviation": noises[:, 1]}
     training = {"steps": 20, "batch": 4, "learning_rate": 1e-3, "first": 0.5}
-    training["strengths"] = [WEAK, STRONG]
+    training["noises"] = [WEAK, STRONG]
     return BlindSpotFilms(network, images, NOISE, training, draw, CPU)
 
 

@@ -411,7 +411,7 @@ def test_a_page_of_no_film_and_of_refused_ones_says_so():
 def test_the_table_has_a_line_for_each_film_and_no_number_that_is_not_known(tmp_path):
     gain = 1.23456789e-5
     records = [
-        record_of((2400, 1935), "a,b.png", gain=gain, strength=0.85, note="JPEG loses detail"),
+        record_of((2400, 1935), "a,b.png", gain=gain, note="JPEG loses detail"),
         record_of((9, 9), "given.png", estimated=False, levels=None, residual_correlation=None),
         refused("c.png"),
     ]
@@ -420,14 +420,14 @@ def test_the_table_has_a_line_for_each_film_and_no_number_that_is_not_known(tmp_
     text = (tmp_path / "noise.csv").read_text().splitlines()
     assert text[0] == (
         "film,refused,height,width,bits,gain,deviation,estimated,lowest_grey,highest_grey,"
-        "strength,residual_deviation,residual_correlation,seconds,method,image,sheet,note"
+        "residual_deviation,residual_correlation,seconds,method,image,sheet,note"
     )
     assert text[1] == (
-        '"a,b.png",,2400,1935,8,1.23457e-05,0.02,True,0.1,0.9,0.85,0.97,0.01,1.5,,'
+        '"a,b.png",,2400,1935,8,1.23457e-05,0.02,True,0.1,0.9,0.97,0.01,1.5,,'
         '"images/a,b.png","sheets/a,b.png.png",JPEG loses detail'
     )
-    assert text[2].startswith("given.png,,9,9,8,0.01,0.02,False,,,,0.97,,1.5,")
-    assert text[3] == f"c.png,{REFUSED}" + "," * 16
+    assert text[2].startswith("given.png,,9,9,8,0.01,0.02,False,,,0.97,,1.5,")
+    assert text[3] == f"c.png,{REFUSED}" + "," * 15
     assert pd.read_csv(tmp_path / "noise.csv")["gain"][0] == pytest.approx(gain, rel=1e-5)
     assert table([]).columns.tolist() == text[0].split(",")
 

@@ -171,7 +171,6 @@ def test_good_films_are_denoised_and_bad_ones_named_at_the_end(done: Denoising):
     assert (found["height"], found["width"], found["bits"]) == (96, 96, 8)
     assert found["image"] == "images/a.png"
     assert found["residual_deviation"] > 0
-    assert 0.7 <= found["strength"] <= 1
     assert found["refused"] is None
 
 
@@ -202,7 +201,7 @@ def test_another_noise_runs_all(copy: Denoising):
 
 
 @pytest.mark.slow
-def test_a_given_white_is_that_of_all_films_and_given_noise_is_told_as_it_is(copy: Denoising):
+def test_a_given_white_is_that_of_all_films(copy: Denoising):
     twelve = np.rint(noisy(1) * 4095).astype(np.uint16)
     (copy.films / "a.png").unlink()
     for name in (*BAD, ODD):
@@ -211,8 +210,7 @@ def test_a_given_white_is_that_of_all_films_and_given_noise_is_told_as_it_is(cop
     done = copy.make("denoise", f"IMAGES={copy.films}", "CORES=1")
     assert "twelve.png has levels over a span of" in done.stdout
     assert "say which level is white (WHITE=4095 of `make denoise`)" in done.stdout
-    given = "WHITE=4095", "NOISE=dose: 100, electronic: 0.02"
-    done = copy.make("denoise", f"IMAGES={copy.films}", "CORES=1", *given)
+    done = copy.make("denoise", f"IMAGES={copy.films}", "CORES=1", "WHITE=4095")
     assert done.returncode == 0, done.stdout
     written = copy.folder / "denoised/images/twelve.png"
     with Image.open(written) as image:
@@ -221,8 +219,7 @@ def test_a_given_white_is_that_of_all_films_and_given_noise_is_told_as_it_is(cop
     assert abs(levels.mean() - twelve.mean()) < 0.03 * 4095
     assert open_film(written).depth.white == 4095, "it says which level is white"
     (record,) = copy.folder.glob("results/*/films/twelve.png/denoised.json")
-    found = json.loads(record.read_text())
-    assert (found["gain"], found["deviation"], found["strength"]) == (0.01, 0.02, 1)
+    assert json.loads(record.read_text())["gain"] == pytest.approx(0.01, rel=0.3)
     assert "12 bits" in (copy.folder / "denoised/index.html").read_text()
     assert "examine_film twelve.png" in copy.named("white=65535")
 

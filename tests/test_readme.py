@@ -131,7 +131,7 @@ def test_results_are_pasted():
         counts |= {name: len(pasted)} if pasted else {}
     assert counts == {
         "README.md": 1,
-        "docs/any-noise.md": 2,
+        "docs/any-noise.md": 5,
         "docs/blind-spot.md": 2,
         "docs/denoisers.md": 4,
         "docs/estimation.md": 4,

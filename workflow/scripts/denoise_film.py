@@ -11,10 +11,9 @@ from engine.job import Snakemake, run
 from engine.messages import Progress
 from files.jsons import read_json, write_json
 from films.links import link
-from films.methods import told_of
+from films.methods import denoiser_of
 from films.residual import Residual
 from films.sheet import draw_sheet
-from films.strength import best_strength, windows
 from films.strips import Film, open_film
 from films.tiles import denoised_rows
 from films.writing import write_film
@@ -24,8 +23,7 @@ def said(record: dict[str, Any], label: str) -> str:
     """Return what was done to a film, in words."""
     noise = f"variance {record['gain']:.3g} * grey + {record['deviation']:.3g}^2"
     origin = "estimated of the film" if record["estimated"] else "given"
-    told = "" if record["strength"] == 1 else f", told {record['strength']:.2f} times as strong"
-    return f"Denoised with {label}; noise of {noise} at grey levels of [0, 1], {origin}{told}"
+    return f"Denoised with {label}; noise of {noise} at grey levels of [0, 1], {origin}"
 
 
 def measured(
@@ -54,11 +52,7 @@ def main(snakemake: Snakemake) -> None:
     image, sheet = out / params.image, out / params.sheet
     film, residual = open_film(original, record["white"]), Residual(*noise)
     progress = Progress(f"denoising {record['path']}, rows", film.shape[0])
-    told = told_of(params.plugin, model, *noise, params.device)
-    record["strength"] = 1.0
-    if model and record["estimated"]:  # what is given is told as it is
-        record["strength"] = best_strength(windows(film), told, *noise)
-    rows = denoised_rows(film, told(record["strength"]))
+    rows = denoised_rows(film, denoiser_of(params.plugin, model, *noise, params.device))
     write_film(
         original, film, measured(film, rows, residual, progress), image, said(record, params.label)
     )

@@ -22,9 +22,7 @@ COLUMNS = {
     **dict.fromkeys(("gain", "deviation"), "Float64"),
     "estimated": "boolean",
     **dict.fromkeys(("lowest_grey", "highest_grey"), "Float64"),
-    **dict.fromkeys(
-        ("strength", "residual_deviation", "residual_correlation", "seconds"), "Float64"
-    ),
+    **dict.fromkeys(("residual_deviation", "residual_correlation", "seconds"), "Float64"),
     **dict.fromkeys(("method", "image", "sheet", "note"), "string"),
 }
 # What else can be done about noise of another kind, by what the reason says. The reason itself says
@@ -111,9 +109,8 @@ def table(records: Sequence[Record]) -> pd.DataFrame:
 
     Columns: `film`, its path; `refused`; `height` and `width`, pixels; `bits`; `gain` and
     `deviation` of the noise, for grey levels of [0, 1]; `estimated`, or else given; `lowest_grey`
-    and `highest_grey`, between which the noise was measured; `strength`, how many times the noise's
-    standard deviation the method was told; what was measured of the residual; and the label of the
-    `method`.
+    and `highest_grey`, between which the noise was measured; what was measured of the residual; and
+    the label of the `method`.
     """
     lines = [
         {"film": film["path"], "lowest_grey": low, "highest_grey": high} | dict(film)

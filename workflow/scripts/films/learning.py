@@ -43,14 +43,14 @@ VARIED = 0.8, 1.25  # factors of each film's gain and deviation in the second st
 class BlindSpotFilms(BlindSpotEstimated):
     """The arrays `exposures`, `gain` and `deviation` are given: each patch has its film's noise.
 
-    The setting `strengths`, gain and deviation of each film, is what the second stage draws from.
+    The setting `noises`, gain and deviation of each film, is what the second stage draws from.
     """
 
     def __post_init__(self) -> None:
         # Of all films together: but each one has an estimate of its own.
         self.network.first.likelihoods.corrections.requires_grad_(False)
         super().__post_init__()
-        self.strengths = self.processor.tensor(self.settings["strengths"])  # (films, 2)
+        self.noises = self.processor.tensor(self.settings["noises"])  # (films, 2)
 
     def exposed(self) -> dict[str, np.ndarray]:
         return dict(self.images)
@@ -71,7 +71,7 @@ class BlindSpotFilms(BlindSpotEstimated):
         if self.stage == 1:
             return super().told()
         count = len(self.indices)
-        films = self.strengths[self.rng.integers(0, len(self.strengths), (count,))]
+        films = self.noises[self.rng.integers(0, len(self.noises), (count,))]
         low, high = map(math.log, VARIED)
         return (films * self.rng.uniform(low, high, (count, 2)).exp()).unbind(1)
 
@@ -111,10 +111,10 @@ def learned(
     torch.manual_seed(digest(seed, "initialise", "films"))
     network = networks(settings, noise, network_of(before, str(start)))
     draw = partial(generator, seed, "films")
-    strengths = {"strengths": [strength(record) for record in records]}
-    recipe = BlindSpotFilms(network, images, noise, training | strengths, draw, processor)
+    noises = {"noises": [noise_of(record) for record in records]}
+    recipe = BlindSpotFilms(network, images, noise, training | noises, draw, processor)
     arrays = *images.values(), *before["weights"].values()
-    identity = identity_of(processor, arrays, settings, training, strengths, seed, dict(code))
+    identity = identity_of(processor, arrays, settings, training, noises, seed, dict(code))
     name = f"learning from {films}"
     done = train(recipe, checkpoint=checkpoint, identity=identity, name=name)
     parameters = sum(p.numel() for p in network.parameters())
@@ -126,7 +126,7 @@ def learned(
     }
 
 
-def strength(record: Record) -> tuple[float, float]:
+def noise_of(record: Record) -> tuple[float, float]:
     """Return gain and deviation of a film's noise, as the likelihoods can have them."""
     gain, deviation = (max(record[k], e) for k, e in zip(("gain", "deviation"), LEAST, strict=True))
     return gain, deviation
@@ -135,7 +135,7 @@ def strength(record: Record) -> tuple[float, float]:
 def ranges(records: Sequence[Record]) -> dict[str, list[float]]:
     """Return from and to of the gain and of the deviation that the second stage draws."""
     low, high = VARIED
-    columns = zip(*map(strength, records), strict=True)
+    columns = zip(*map(noise_of, records), strict=True)
     return {
         name: [low * min(column), high * max(column)]
         for name, column in zip(("gain", "deviation"), columns, strict=True)
@@ -144,7 +144,7 @@ def ranges(records: Sequence[Record]) -> dict[str, list[float]]:
 
 def mean_noise(records: Sequence[Record]) -> Noise:
     """Return the noise setting of the films' mean variance."""
-    gain, deviation = np.mean([strength(record) for record in records], axis=0)
+    gain, deviation = np.mean([noise_of(record) for record in records], axis=0)
     dose = max(1.0, float(1 / gain))
     return {"distribution": "poisson_gaussian", "dose": dose, "electronic": float(deviation)}
 
@@ -190,11 +190,11 @@ def patches_of(folder: Path, records: Sequence[Record], seed: int) -> dict[str, 
     progress = Progress("reading films to learn from", len(chosen))
     for record, count in zip(chosen, counts.tolist(), strict=True):
         part = slice(done, done := done + count)
-        noises[:, part] = np.reshape(strength(record), (2, 1))
+        noises[:, part] = np.reshape(noise_of(record), (2, 1))
         if count:
             film = open_film(folder / record["path"], record["white"])
             rng = generator(seed, "patch", record["path"])
-            exposures[part] = drawn(film, strength(record), count, side, rng)
+            exposures[part] = drawn(film, noise_of(record), count, side, rng)
         progress.advance()
     return {"exposures": exposures, "gain": noises[0], "deviation": noises[1]}
 

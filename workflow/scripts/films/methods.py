@@ -1,8 +1,7 @@
-"""A method that is told the noise of a film, as a function of an image, or of several at once."""
+"""A method that is told the noise of a film, as a function of an image."""
 
 import importlib
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 
@@ -14,7 +13,7 @@ Denoise = Callable[[np.ndarray], np.ndarray]
 def denoiser_of(
     plugin: str, model: str | None, gain: float, deviation: float, device: str = "cpu"
 ) -> Denoise:
-    """Return a function that takes and returns images (H, W) or (N, H, W), float, in [0, 1].
+    """Return a function that takes and returns an image (H, W), float, in [0, 1].
 
     Args:
         plugin: Name of a file in `workflow/scripts/methods/`.
@@ -26,42 +25,24 @@ def denoiser_of(
     Raises:
         InputError: When the model can't be used, or the noise is beyond its training.
     """
-    return told_of(plugin, model, gain, deviation, device)(1)
-
-
-def told_of(
-    plugin: str, model: str | None, gain: float, deviation: float, device: str = "cpu"
-) -> Callable[[float], Denoise]:
-    """Return a method that has yet to be told how strong this noise is; see `denoiser_of`.
-
-    It takes how many times the noise's standard deviation that is. A network is loaded only once.
-    """
     if model is None:
-        return partial(classical, plugin, gain, deviation)
+        return classical(plugin, gain, deviation)
     # By its name, as torch takes seconds to import, and the classical methods don't need it.
     network = importlib.import_module("training.inference").load(model, device)
-    answers = partial(network.trained.estimates, network.processor)
-
-    def told(strength: float) -> Denoise:
-        noise = gain * strength**2, deviation * strength
-        return lambda images: answers(stacked(images), noise).clip(0, 1).reshape(images.shape)
-
-    return told
-
-
-def stacked(images: np.ndarray) -> np.ndarray:
-    """Return images (H, W) or (N, H, W) as (N, H, W)."""
-    return images.reshape(-1, *images.shape[-2:])
+    return lambda image: np.float32(network(image, gain=gain, deviation=deviation))
 
 
 def classical(plugin: str, gain: float, deviation: float, strength: float = 1) -> Denoise:
-    """Return a classical plug-in that has `settings_for`, told the noise; see `denoiser_of`."""
+    """Return a classical plug-in that has `settings_for`, told the noise; see `denoiser_of`.
+
+    With a `strength` other than 1 it is told so many times the noise's standard deviation.
+    """
     module, transform = importlib.import_module(f"methods.{plugin}"), Anscombe(gain, deviation)
     noise = {"distribution": "gaussian", "factor": transform.sigma, "mean": 0, "std": 1}
     settings = module.settings_for(strength * transform.sigma)
 
-    def denoise(images: np.ndarray) -> np.ndarray:
-        found = module.denoise(transform.forward(stacked(images)), noise, settings)
-        return np.float32(transform.inverse(found)).reshape(images.shape)
+    def denoise(image: np.ndarray) -> np.ndarray:
+        found = module.denoise(transform.forward(image)[None], noise, settings)[0]
+        return np.float32(transform.inverse(found))
 
     return denoise

@@ -9,7 +9,7 @@ WHITE = 255  # grey levels are told as those of an 8-bit display, from black to 
 GREYS = {"dark": 0.1, "middle": 0.5, "bright": 0.9}
 # Beyond these, what was removed does not look like the noise. In phantoms and films of 64 to 512
 # pixels with noise that was estimated, a network removed 0.93 to 0.99 times the noise, with
-# correlations of -0.06 to 0.02. Told half or twice the variance, it removed 1.25 to 1.34 or 0.70
+# correlations of -0.05 to 0.02. Told half or twice the variance, it removed 1.25 to 1.34 or 0.70
 # to 0.82 times that noise; told a quarter, correlations were -0.08 to -0.15.
 WEAKEST, STRONGEST = 0.9, 1.1  # standard deviation of the residual, relative to the noise
 MOST_CORRELATION = 0.08
@@ -73,8 +73,6 @@ def model_in_words(record: Record) -> list[str]:
     if record.get("levels"):
         low, high = map(level, record["levels"])
         found.append(f"Measured at greys from {low} to {high}; for others it is a guess.")
-    if (strength := record.get("strength", 1)) != 1:
-        found.append(f"The network was told {strength:.2f} times that, since it errs least then.")
     return found
 
 

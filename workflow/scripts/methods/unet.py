@@ -123,7 +123,7 @@ class Block(nn.Module):
         self.second = zeros(nn.Conv2d(width, width, 3, padding=1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.second(relu(self.first(relu(x))))
+        return x + self.second(relu(self.first(relu(x)), inplace=True))
 
 
 def zeros(layer: nn.Conv2d) -> nn.Conv2d:
