@@ -99,7 +99,8 @@ def test_each_trained_denoiser_improves_on_its_input(tmp_path, plugin, settings,
     steps = {autoencoder: 600, noise2void: 300, blind_spot_estimated: 300}.get(plugin, 150)
     training = {"steps": steps, "learning_rate": 3e-3, "keep": "last"}
     if plugin is unet_any:
-        training |= {"patch": 16, "gain": [0.02, 0.1], "deviation": [0.05, 0.2]}
+        training |= {"patch": 16, "magnification": 2, "texture": 0.01}
+        training |= {"gain": [0.02, 0.1], "deviation": [0.05, 0.2]}
     recipe = recipe_of(recipe_class(plugin.RECIPE), network, smooth_images(24), noise, **training)
     train(recipe, checkpoint=tmp_path / "c.pt", identity="test", name="test")
     network.load_state_dict(recipe.kept())

@@ -64,7 +64,8 @@ def recipe_of(plugin, settings, noise, processor):
     """Return a short training; the published one's last batch of an epoch is small."""
     clean, network = generator(1, "processor").random((25, 16, 16)), built(plugin, settings, noise)
     training = {"batch": 6, "learning_rate": 3e-3, "keep": "last", "augmentation": "deformations"}
-    training |= {"patch": 8, "gain": [0.01, 0.05], "deviation": [0.02, 0.1], "first": 0.9}
+    training |= {"patch": 8, "magnification": 2, "texture": 0.01}
+    training |= {"gain": [0.01, 0.05], "deviation": [0.02, 0.1], "first": 0.9}
     return recipe_with(recipe_class(plugin.RECIPE), network, clean, noise, processor, **training)
 
 

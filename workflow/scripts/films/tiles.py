@@ -13,8 +13,8 @@ GRID = 16
 # What lies so near the end of a tile does not count, since its answer depends on the tile's end.
 # By its layers, `methods.unet` with widths of four levels and one block sees 139 pixels in each
 # direction. But that of `methods.unet_any`, trained, answers with at most 0.5 grey levels of 255
-# more or less from 24 pixels on, and 0.01 from 32 on: the most of three strengths of noise up to the
-# strongest of its training, on a film and on flat fields of 1024 x 1024 pixels.
+# more or less from 24 pixels on, and 0.01 from 32 on: the most of three strengths of noise up to
+# the strongest of its training, on a film and on flat fields of 1024 x 1024 pixels.
 LEFT_OUT = 32
 # Two tiles are blended over twice so many pixels, which hides what other methods make of an end.
 BLENDED = 32
