@@ -2,7 +2,7 @@
 
 Parts of films that are no test images are compared with parts of phantoms at about that resolution,
 as they are and with the texture that the network that comes with the project sees in its training.
-Writes the page `benchmarks/results/spectra.md`. A few minutes.
+Writes the page `benchmarks/results/spectra.md`. A minute.
 """
 
 import argparse
@@ -44,22 +44,12 @@ def spectrum(part: np.ndarray) -> list[float]:
     ]
 
 
-def shown(images: torch.Tensor, magnification: int, seed: int) -> torch.Tensor:
-    """Return a part (PART, PART) of each image (N, 1, H, W), magnified and deformed."""
-    rng = DeviceGenerator(torch.device("cpu"))
-    rng.seed(seed)
-    return deformed(images, rng, windows(images, PART, 1 / magnification, rng))
-
-
 def row(name: str, images: Iterable[np.ndarray]) -> dict[str, str]:
     """Return the median, and the least and the greatest but a tenth, of each band."""
     low, middle, high = np.quantile([spectrum(part) for part in images], [0.1, 0.5, 0.9], axis=0)
-    bands = itertools.pairwise(BANDS)
+    bands = (f"{lowest:g} to {highest:g}" for lowest, highest in itertools.pairwise(BANDS))
     cells = (f"{b:.4f} ({a:.4f} to {c:.4f})" for a, b, c in zip(low, middle, high, strict=True))
-    return {"images": name} | {
-        f"{lowest:g} to {highest:g}": cell
-        for (lowest, highest), cell in zip(bands, cells, strict=True)
-    }
+    return {"images": name, **dict(zip(bands, cells, strict=True))}
 
 
 def main() -> None:
@@ -73,9 +63,9 @@ def main() -> None:
     films = [part for _, part in parts(given.images, TUNED, given.count, given.seed)]
     rendered = render_all(given.count, model["image_size"], data["seed"], 1, data["variety"])
     phantoms = torch.as_tensor(np.float32(list(rendered))).unsqueeze(1)
-    plain = shown(phantoms, training["magnification"], given.seed)
     rng = DeviceGenerator(torch.device("cpu"))
     rng.seed(given.seed)
+    plain = deformed(phantoms, rng, windows(phantoms, PART, 1 / training["magnification"], rng))
     added = textured(plain, training["texture"], torch.ones(len(plain)), rng)
     table = pd.DataFrame(
         [
