@@ -1,5 +1,6 @@
 """The published experiment on the real images, as far as it takes no training."""
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,11 @@ import pytest
 from skimage.io import imread
 from skimage.transform import resize
 
-from conftest import Project
+from conftest import ROOT, Project
+from files.arrays import StoredImages
+from files.tables import read_table
+from images.twins import twins
+from tune_method import validation_images
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("paper")]
 
@@ -20,6 +25,7 @@ def paper(real_images: Path, tmp_path_factory: pytest.TempPathFactory) -> Projec
     done = project.make("CORES=2", f"IMAGES={real_images}", "check-paper")
     assert done.returncode == 0, done.stdout
     project.output = done.stdout
+    project.images = project.folder / "resources/datasets/isbi2015/128px/images.npy"
     return project
 
 
@@ -50,6 +56,22 @@ def test_test_images_are_321_to_400_in_order(paper: Project, real_images: Path):
     for index, name in ((0, "321"), (79, "400")):
         expected = resize(imread(real_images / f"{name}.jpg", as_gray=True), (128, 128))
         np.testing.assert_allclose(test[index], expected, rtol=0, atol=1e-12)
+
+
+def test_the_real_images_have_23_twins_and_none_is_in_both_parts(paper: Project):
+    found = twins(StoredImages(paper.images), range(400), range(400))
+    assert len(found) == 23
+    assert max(pair.second for pair in found) < 320
+    assert min(pair.alike for pair in found) > 0.99
+
+
+def test_validation_images_have_no_twins(paper: Project):
+    chosen = validation_images(np.load(paper.images)[:320])
+    assert len(chosen) == 16
+    lines = read_table(ROOT / "resources/isbi2015.csv")
+    signs = [int(line["fingerprint"], 16) >> 8 for line in lines]
+    for index, other in product(chosen, range(256)):
+        assert (signs[index] ^ signs[other]).bit_count() > 25
 
 
 def test_another_source_of_verified_images_reruns_nothing(paper: Project):

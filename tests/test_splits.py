@@ -19,7 +19,7 @@ from engine.plugins import ConfigurationError
 from files.arrays import StoredImages
 from files.tables import ids_of, read_table, write_table
 from images.films import MOST_BITS_OF_TWINS, signs
-from images.resizing import read_resized, resize
+from images.resizing import resize
 from images.splits import first_ones, grouped
 from images.twins import BITS, CANDIDATES, candidates, laid_on, moved, twins
 from render_phantom import render
@@ -265,16 +265,6 @@ def test_an_image_is_laid_on_another():
     np.testing.assert_array_equal(moved(image, np.eye(3)), image)
     astray = np.random.default_rng(4).random((64, 64))
     assert np.abs(laid_on(image, astray, steps=200) - np.eye(3)).max() < 0.5
-
-
-def test_the_real_images_have_23_twins_and_none_is_in_both_parts(tmp_path: Path, real_images):
-    paths = sorted(real_images.glob("*.jpg"))
-    np.save(tmp_path / "images.npy", [read_resized(path, 128) for path in paths])
-    images = StoredImages(tmp_path / "images.npy")
-    found = twins(images, range(400), range(400))
-    assert len(found) == 23
-    assert max(pair.second for pair in found) < 320
-    assert min(pair.alike for pair in found) > 0.99
 
 
 @pytest.mark.slow
