@@ -36,7 +36,7 @@ report: .venv/run ## results/<run>/report.html: a run as one page to mail; ARGS=
 	$(SNAKEMAKE) $(ARGS) -- page
 
 test: .venv/test ## all tests; those of the real images need ISBI2015_IMAGES=FOLDER
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 3 --dist loadgroup
 
 lint: .venv/test ## check the style of the code and the structure of the workflow
 	$(BIN)/ruff check .
