@@ -14,6 +14,8 @@ from pathlib import Path
 
 ENGINE = Path(__file__).resolve().parent
 SCRIPTS = ENGINE.parent
+TYPES_ONLY = "TYPE_CHECKING"
+DOCUMENTED = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def source_digests(*files: str) -> dict[str, str]:
@@ -59,45 +61,49 @@ def _reached(files: Iterable[str]) -> set[Path]:
         path = waiting.pop()
         if path not in reached and ENGINE not in path.parents:
             reached.add(path)
-            waiting += _local_files(_imports(path))
+            for name in _imports(path):
+                waiting += _local_files(name, SCRIPTS)
     return reached
 
 
-def _imports(path: Path) -> list[str]:
+def _imports(path: Path) -> set[str]:
     package = ".".join(path.relative_to(SCRIPTS).parent.parts)
     names = _analysed(path.read_text(encoding="utf-8"))[1]
-    return [resolve_name(name, package) if name.startswith(".") else name for name in names]
+    return {resolve_name(name, package) if name.startswith(".") else name for name in names}
 
 
 @functools.cache  # many scripts reach the same modules
-def _analysed(text: str) -> tuple[str, list[str]]:
+def _analysed(text: str) -> tuple[str, set[str]]:
     """Return a digest of a file's normalised code, and the names of all that it may import."""
-    tree, imports = ast.parse(text), []
+    tree, imports = ast.parse(text), set()
     for node in _running(tree):
         if isinstance(node, ast.Import):
-            imports += [alias.name for alias in node.names]
+            imports |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             base = "." * node.level + (node.module + "." if node.module else "")
-            imports += [base.rstrip(".") or base, *(base + alias.name for alias in node.names)]
+            imports |= {base.rstrip(".") or base, *(base + alias.name for alias in node.names)}
     return hashlib.sha256(_normalised(tree).encode()).hexdigest()[:16], imports
 
 
-def _running(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield all of a syntax tree but what is for type checkers only."""
-    for child in ast.iter_child_nodes(node):
-        if not (isinstance(child, ast.If) and getattr(child.test, "id", "") == "TYPE_CHECKING"):
-            yield child
-            yield from _running(child)
+def _running(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield all statements of a syntax tree but those that are for type checkers only."""
+    waiting = [tree]
+    while waiting:
+        for node in ast.iter_child_nodes(waiting.pop()):
+            is_for_types = isinstance(node, ast.If) and getattr(node.test, "id", "") == TYPES_ONLY
+            if not isinstance(node, ast.expr) and not is_for_types:  # no expression imports
+                yield node
+                waiting.append(node)
 
 
-def _local_files(imports: list[str]) -> Iterator[Path]:
-    for name in imports:
-        parts = name.split(".")
-        for depth in range(1, len(parts) + 1):  # importing a module runs its packages first
-            place = SCRIPTS.joinpath(*parts[:depth])
-            for path in (place.with_suffix(".py"), place / "__init__.py"):
-                if path.is_file():
-                    yield path
+@functools.cache
+def _local_files(name: str, folder: Path) -> list[Path]:
+    """Return the files of a folder that importing a module runs, its packages' before its own."""
+    parts, found = name.split("."), []
+    for depth in range(1, len(parts) + 1):
+        place = folder.joinpath(*parts[:depth])
+        found += [p for p in (place.with_suffix(".py"), place / "__init__.py") if p.is_file()]
+    return found
 
 
 def _normalised(node: object) -> str:
@@ -105,17 +111,15 @@ def _normalised(node: object) -> str:
 
     `ast.dump` would do, but it shows different fields in different Python versions.
     """
+    if isinstance(node, ast.AST):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False):
+            node.body = node.body[1:]
+        fields = []
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if value is not None and value != [] and name != "type_ignores":
+                fields.append(f"{name}={_normalised(value)}")
+        return f"{type(node).__name__}({','.join(fields)})"
     if isinstance(node, list):
         return "[" + ",".join(map(_normalised, node)) + "]"
-    if not isinstance(node, ast.AST):
-        return repr(node)
-    if isinstance(
-        node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-    ) and ast.get_docstring(node, clean=False):
-        node.body = node.body[1:]
-    fields = (
-        f"{name}={_normalised(value)}"
-        for name, value in ast.iter_fields(node)
-        if value not in (None, []) and name != "type_ignores"
-    )
-    return f"{type(node).__name__}({','.join(fields)})"
+    return repr(node)
