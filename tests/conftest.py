@@ -7,12 +7,13 @@ import importlib.metadata
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 # Jobs of the workflow say how many threads they take; tests take one.
@@ -111,36 +112,29 @@ PROCESSORS = [
 
 
 @functools.cache
-def forks() -> tuple[subprocess.Popen, str]:
-    """The process of forks.py, which ends with this one, and the socket where it takes jobs."""
-    socket = f"{tempfile.mkdtemp()}/jobs"
-    command = [sys.executable, ROOT / "tests/forks.py", socket]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def forks() -> Path:
+    """Return the folder of the sockets of forks.py, which ends with this process."""
+    folder = Path(tempfile.mkdtemp())
+    command = [sys.executable, ROOT / "tests/forks.py", folder]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
-    return process, socket
+    # For `make`: a folder that looks like that of the interpreter.
+    for name, options in (("python", ""), ("snakemake", "-m snakemake ")):
+        program = folder / name
+        program.write_text(f'#!/bin/sh\nexec {shlex.join(stand_in(folder))} {options}"$@"\n')
+        program.chmod(0o700)
+    return folder
 
 
-def forked(
-    arguments: Sequence[str], folder: Path, environment: Mapping[str, str]
-) -> subprocess.CompletedProcess:
-    """Run Python with these arguments, in which Snakemake is imported already."""
-    server, _ = forks()
-    with tempfile.NamedTemporaryFile("r", encoding="utf-8") as file:
-        print(
-            json.dumps([arguments, str(folder), dict(environment), file.name]),
-            file=server.stdin,
-            flush=True,
-        )
-        status = int(server.stdout.readline())
-        return subprocess.CompletedProcess(arguments, status, file.read())
+def stand_in(folder: Path, imported: str = "programs") -> list[str]:
+    """Return the command of a Python that has imported all that programs or jobs need."""
+    return [sys.executable, "-IS", str(ROOT / "tests/forked.py"), str(folder / imported)]
 
 
 def with_packages(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess:
     """Run Python with these arguments, in which the packages that jobs use are imported already."""
-    stand_in = [sys.executable, "-IS", ROOT / "tests/forked_job.py", forks()[1]]
-    return subprocess.run(
-        [*stand_in, *arguments], cwd=folder, text=True, stdout=subprocess.PIPE, check=False
-    )
+    command = [*stand_in(forks(), "jobs"), *arguments]
+    return subprocess.run(command, cwd=folder, text=True, stdout=subprocess.PIPE, check=False)
 
 
 class Project:
@@ -176,12 +170,13 @@ class Project:
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess:
         """Run a command in the project's folder; the output is in `stdout`."""
         if command[0] == sys.executable and "PYTHONPATH" not in environment:
-            return forked(command[1:], self.folder, os.environ | environment)
+            command = [*stand_in(forks()), *command[1:]]
         return subprocess.run(
             command,
             cwd=self.folder,
             env=os.environ | environment,
             text=True,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             check=False,
@@ -196,7 +191,7 @@ class Project:
 
     def make(self, *arguments: str) -> subprocess.CompletedProcess:
         """Run a target of the Makefile with the tests' own interpreter, which has all packages."""
-        own = ["--old-file=.venv/run", f"BIN={Path(sys.executable).parent}"]
+        own = ["--old-file=.venv/run", f"BIN={forks()}"]
         return self.run("make", f"--makefile={ROOT / 'Makefile'}", *own, *arguments)
 
     def script(self, name: str, *arguments: str) -> subprocess.CompletedProcess:

@@ -1,10 +1,8 @@
 """A Python that has imported Snakemake, and forks for each program: a second less for each start.
 
-Reads a line of JSON for each: the arguments of Python, the folder, the environment, and the file
-that takes what is said. Answers with a line, the exit status.
-
 The scripts of Snakemake's jobs come from another Python, which has imported the packages that they
-use, but nothing of the project: two seconds less for each. `forked_job.py` stands for them.
+use, but nothing of the project: two seconds less for each. Both are asked by sockets in the given
+folder, `programs` and `jobs`; `forked.py` stands for a Python that they fork.
 """
 
 import atexit
@@ -58,42 +56,29 @@ class Hidden:
         """Do nothing: it was run."""
 
 
-def next_program() -> list:
-    """Fork for each line, and return it in the child."""
-    for line in sys.stdin:
-        process = os.fork()
-        if not process:
-            *program, output = json.loads(line)
-            files = [os.open(path, os.O_RDWR) for path in (os.devnull, output)]
-            return [*program, [*files, files[1]]]
-        _, status = os.waitpid(process, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
-    shutil.rmtree(Path(sys.argv[1]).parent)  # of the socket
-    sys.exit()
-
-
-def next_job(listener: socket.socket) -> list:
+def next_program(listener: socket.socket, packages: str) -> list:
     """Fork for each connection, and return in the child what is asked for."""
     owner, imported = os.getppid(), []
     listener.settimeout(1)
     while os.getppid() == owner:
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
-                pass  # it only waited for a job
+                pass  # it only waited for a program
         with contextlib.suppress(TimeoutError):
             connection, _ = listener.accept()
-            if not imported:  # not before there is a job
-                imported += map(importlib.import_module, OF_JOBS.split())
+            if not imported:  # not before there is a program
+                imported += map(importlib.import_module, packages.split())
                 gc.freeze()
                 sys.meta_path.insert(0, Hidden("torch"))  # jobs see to it that they import it late
             if not os.fork():
                 connection.settimeout(None)
-                return forked_job(connection)
+                return forked(connection)
             connection.close()
+    shutil.rmtree(sys.argv[1], ignore_errors=True)  # of the sockets
     os._exit(0)
 
 
-def forked_job(connection: socket.socket) -> list:
+def forked(connection: socket.socket) -> list:
     """Fork, return in the child what is asked for, and answer with the child's exit status."""
     text, files, _, _ = socket.recv_fds(connection, 2**16, 3)
     while not text.endswith(b"\n"):
@@ -149,21 +134,24 @@ def end(status: int) -> None:
     os._exit(status)
 
 
-for name in OF_SNAKEMAKE.split():
-    importlib.import_module(name)
-installed = importlib.metadata.packages_distributions()
-importlib.metadata.packages_distributions = lambda: installed  # which takes long to find out
-gc.freeze()
-with socket.socket(socket.AF_UNIX) as jobs:
-    jobs.bind(sys.argv[1])
-    jobs.listen(64)
-    if os.fork():
-        JOB = [sys.executable, "-IS", str(Path(__file__).with_name("forked_job.py")), sys.argv[1]]
-        PythonScript.execute_script = lambda script, path, edit=False: script._execute_cmd(
-            "{program} {path:q}", program=shlex.join(JOB), path=path, is_python_script=True
-        )
-        print("ready", flush=True)
-        asked = next_program()
-    else:
-        asked = next_job(jobs)
+def listening(name: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"{sys.argv[1]}/{name}")
+    listener.listen(64)
+    return listener
+
+
+programs, jobs = listening("programs"), listening("jobs")
+print("ready", flush=True)
+if os.fork():
+    installed = importlib.metadata.packages_distributions()
+    importlib.metadata.packages_distributions = lambda: installed  # which takes long to find out
+    stand_in = Path(__file__).with_name("forked.py")
+    JOB = [sys.executable, "-IS", str(stand_in), f"{sys.argv[1]}/jobs"]
+    PythonScript.execute_script = lambda script, path, edit=False: script._execute_cmd(
+        "{program} {path:q}", program=shlex.join(JOB), path=path, is_python_script=True
+    )
+    asked = next_program(programs, OF_SNAKEMAKE)
+else:
+    asked = next_program(jobs, OF_JOBS)
 end(status_of(*asked))

@@ -1,4 +1,4 @@
-"""Stands for a Python that runs a script: has it run by a fork of another one, see `forks.py`."""
+"""Stands for a Python: has a fork of another one do what it is asked for, see `forks.py`."""
 
 import json
 import os
