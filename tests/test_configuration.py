@@ -100,6 +100,11 @@ def test_numbers_and_names_are_read_as_what_they_are():
         methods:
           median: {size: "5", default: "false"}
           autoencoder: {training: {steps: "1e3"}}
+          blind_spot:
+            widths: [8]
+            blocks: 1
+            stages: "1"
+            training: {steps: 9, batch: 1, learning_rate: 1, threads: 1, precision: auto}
     """)
     assert config["run"] == "2024"
     assert repr(config["image_size"]) == "64"
@@ -109,6 +114,20 @@ def test_numbers_and_names_are_read_as_what_they_are():
     assert config["methods"]["median"]["size"] == 5
     assert config["methods"]["median"]["default"] is False
     assert repr(config["methods"]["autoencoder"]["training"]["steps"]) == "1000"
+    assert config["methods"]["blind_spot"]["stages"] == 1
+
+
+def test_a_choice_of_numbers_says_that_it_is_one():
+    """Else they could not be given on the command line, where they are text."""
+    settings = [
+        setting
+        for folder in module.FOLDERS
+        for name in plugins(folder)
+        for setting in declarations(folder, name).get("SETTINGS", {}).values()
+    ]
+    numbers = [s for s in settings if not isinstance(s.get("enum", [""])[0], str)]
+    assert len(numbers) >= 2
+    assert all("type" in setting for setting in numbers)
 
 
 def test_floats_that_tell_no_integers_apart_stay_floats():

@@ -24,7 +24,7 @@ RECIPE = "blind_spot"
 USES = ["noise model"]
 OF_STAGES = OF_UNET | {  # of both networks
     # 1: the first network answers, and there is no second one.
-    "stages": {"enum": [1, 2], "default": 2},
+    "stages": {"type": "integer", "enum": [1, 2], "default": 2},
 }
 SETTINGS = OF_STAGES | {
     # How often the first network denoises an image, each time with other pixels hidden together.
@@ -120,11 +120,9 @@ class DensityUNet(nn.Module):
         Args:
             density: What `density` returned, shape (N, ..., 5).
             observed: The noisy values, shape (N, ...), as are those of the results, and what the
-                likelihoods need besides; without, the density alone gives the clean values.
+                likelihoods need besides.
         """
-        levels = self.likelihoods.levels
-        likely = self.likelihoods(*observed) if observed else torch.zeros_like(levels)
-        return weighed(density, levels, likely)
+        return weighed(density, self.likelihoods.levels, self.likelihoods(*observed))
 
     def means(self, *given: Tensor) -> Tensor:
         """Return the clean values that `weighed` does, of the same arguments."""

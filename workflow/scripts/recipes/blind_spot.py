@@ -96,22 +96,20 @@ class BlindSpot(Supervised):
     def losses(self) -> tuple[Tensor, Tensor]:
         if self.stage == 2:
             return super().losses()
-        seen, other = self.shown()
+        seen, *judges = self.shown()
         _, _, height, width = seen.shape
         place = self.rng.integers(0, BLOCK, (len(seen), height // 2, width // 2))
         chosen, first = chosen_at(place), self.network.first
-        density, observed = (
-            self.processor.output(first.density, seen, chosen),
-            picked(other, chosen),
-        )
-        likely, _ = first.weighed(density, observed, *self.told())
+        density = self.processor.output(first.density, seen, chosen)
+        observed = [picked(images, chosen) for images in judges]
+        likely, _ = first.weighed(density, *observed, *self.told())
         # Of the guess without the pixel itself, which says more of what was learned.
         share, one, other = density.detach()[..., :3].unbind(-1)
         guess = torch.lerp(other, one, share.sigmoid()).clamp(0, 1)
-        return -likely.mean(), mse_loss(guess, observed)
+        return -likely.mean(), mse_loss(guess, observed[-1])
 
-    def shown(self) -> tuple[Tensor, Tensor]:
-        """Return what the first network sees, and that by which it is judged, (batch, 1, H, W)."""
+    def shown(self) -> tuple[Tensor, ...]:
+        """Return what the first network sees, and those by which it is judged, (batch, 1, H, W)."""
         exposure = flipped(self.batch_of("exposures"), self.rng)
         return exposure, exposure
 

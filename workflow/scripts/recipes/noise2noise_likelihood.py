@@ -1,7 +1,7 @@
 """Training without clean images, on two noisy exposures of each subject, by the noise's likelihood.
 
 In the two stages of `blind_spot`, but nothing is hidden: the first network sees one exposure, and
-the other one is observed.
+is judged by the other one.
 """
 
 import numpy as np
@@ -20,12 +20,13 @@ class Noise2NoiseLikelihood(BlindSpot):
         one, other = np.moveaxis(exposures(self, 2), 1, 0)
         return {"exposures": one, "other exposures": other}
 
-    def shown(self) -> tuple[Tensor, Tensor]:
+    def shown(self) -> tuple[Tensor, ...]:
         pairs = [self.images[name][self.indices] for name in ("exposures", "other exposures")]
         pairs = flipped(torch.stack(pairs, 1), self.rng)
         swapped = self.rng.random((len(pairs), 1, 1, 1)) < 0.5
         pairs = torch.where(swapped, pairs.flip(1), pairs)
-        return self.processor.batch(pairs[:, 0]), self.processor.batch(pairs[:, 1])
+        seen, other = (self.processor.batch(pairs[:, number]) for number in range(2))
+        return seen, seen, other
 
     def answer(self, part: slice) -> Tensor:
         """Return the mean of what is made of each exposure with the other one."""
