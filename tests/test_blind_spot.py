@@ -23,7 +23,7 @@ from test_configuration import CONFIG, METHODS, checked
 from test_denoisers import GAUSSIAN, POISSON, draw, recipe_of, smooth_images
 from test_likelihood import NOISE
 from test_training import CPU, assert_equal, whole_and_resumed
-from training.posterior import PLACES, Likelihoods, weighed
+from training.posterior import PLACES, Likelihoods, log_evidence, posterior_mean
 from training.processor import Processor
 
 TINY = {"widths": [4], "blocks": 1, "partitions": 2, "stages": 2}
@@ -78,7 +78,7 @@ def test_a_table_between_its_places_and_at_its_ends():
 
 
 def densities(found: torch.Tensor) -> np.ndarray:
-    """The densities over 64 levels that `weighed` is about, each adding up to 1."""
+    """The densities over 64 levels that `log_evidence` is about, each adding up to 1."""
     found, levels = found.detach().double().numpy(), np.linspace(0, 1, 64)
     share = 1 / (1 + np.exp(-found[..., :1]))
     each = [
@@ -94,7 +94,8 @@ def test_sums_and_means_are_those_of_density_times_likelihood():
     given = [rng.normal(0, 2, 50), *rng.uniform(-0.2, 1.2, (2, 50)), *rng.uniform(0.02, 1, (2, 50))]
     found, likely = torch.tensor(np.array(given).T).float(), rng.normal(0, 3, (50, 64))
     product = densities(found) * np.exp(likely)
-    total, mean = weighed(found, torch.linspace(0, 1, 64), torch.tensor(likely).float())
+    given = found, torch.linspace(0, 1, 64), torch.tensor(likely).float()
+    total, mean = log_evidence(*given), posterior_mean(*given)
     np.testing.assert_allclose(total, np.log(product.sum(-1)), atol=1e-4)
     np.testing.assert_allclose(mean, product @ levels / product.sum(-1), atol=1e-5)
 
@@ -102,7 +103,7 @@ def test_sums_and_means_are_those_of_density_times_likelihood():
 def test_what_is_sure_and_wrong_has_a_finite_loss_that_can_be_learned_from():
     found = torch.tensor([[20, 0.4, 0.5, 0.004, 0.004]], requires_grad=True)
     likely = Likelihoods({"distribution": "gaussian", "factor": 0.1, "mean": 0, "std": 0.1}, 64)
-    total, _ = weighed(found, likely.levels, likely(torch.tensor([0.1])))
+    total = log_evidence(found, likely.levels, likely(torch.tensor([0.1])))
     total.backward()
     assert -500 < total.item() < -100
     assert found.grad.isfinite().all()

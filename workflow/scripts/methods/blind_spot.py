@@ -18,7 +18,7 @@ from torch.nn.functional import avg_pool2d, pixel_shuffle, pixel_unshuffle
 from methods.unet import IMAGE_SIZE_MULTIPLE, SymmetricUNet, UNet  # noqa: F401
 from methods.unet import SETTINGS as OF_UNET
 from noise.models import Noise, linear_estimate
-from training.posterior import Likelihoods, weighed
+from training.posterior import Likelihoods, log_evidence, posterior_mean
 
 RECIPE = "blind_spot"
 USES = ["noise model"]
@@ -97,7 +97,7 @@ class DensityUNet(nn.Module):
     def density(self, noisy: Tensor, chosen: Tensor | None = None) -> Tensor:
         """Return what the chosen pixels are, or all of them: a density over grey levels for each.
 
-        Its shape is (N, H / 2, W / 2, 5), or (N, H, W, 5), as `weighed` takes it.
+        Its shape is (N, H / 2, W / 2, 5), or (N, H, W, 5), as `log_evidence` takes it.
         """
 
         def pick(images: Tensor) -> Tensor:
@@ -114,21 +114,24 @@ class DensityUNet(nn.Module):
         deviations = [least + s * factor for s, factor in zip(UNTRAINED, factors, strict=True)]
         return torch.stack([share, *means, *deviations], -1)
 
-    def weighed(self, density: Tensor, *observed: Tensor) -> tuple[Tensor, Tensor]:
-        """Return how likely noisy values of these pixels are, as a logarithm, and clean values.
+    def likely(self, *observed: Tensor) -> Tensor:
+        """Return logarithms of the likelihood of noisy values at all levels, shape (N, ..., count).
 
         Args:
-            density: What `density` returned, shape (N, ..., 5).
-            observed: The noisy values, shape (N, ...), as are those of the results, and what the
-                likelihoods need besides.
+            observed: The noisy values, shape (N, ...), and what the likelihoods need besides.
         """
-        return weighed(density, self.likelihoods.levels, self.likelihoods(*observed))
+        return self.likelihoods(*observed)
 
-    def means(self, *given: Tensor) -> Tensor:
-        """Return the clean values that `weighed` does, of the same arguments."""
+    def log_evidence(self, density: Tensor, *observed: Tensor) -> Tensor:
+        """Return how likely noisy values are by what `density` returned, as a logarithm."""
+        return log_evidence(density, self.likelihoods.levels, self.likely(*observed))
+
+    def means(self, density: Tensor, *observed: Tensor) -> Tensor:
+        """Return clean values by what `density` returned and by noisy values, shape (N, ...)."""
         # Image by image, since all levels of many images fill more than the caches.
-        parts = zip(*(each.split(1) for each in given), strict=True)
-        return torch.cat([self.weighed(*part)[1] for part in parts])
+        parts = zip(*(each.split(1) for each in (density, *observed)), strict=True)
+        levels = self.likelihoods.levels
+        return torch.cat([posterior_mean(one, levels, self.likely(*seen)) for one, *seen in parts])
 
 
 class BlindUNet(DensityUNet):

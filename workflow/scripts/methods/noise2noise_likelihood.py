@@ -15,7 +15,6 @@ from methods.blind_spot import IMAGE_SIZE_MULTIPLE, DensityUNet, two_stages  # n
 from methods.blind_spot import OF_STAGES as SETTINGS  # noqa: F401
 from methods.unet import with_ends
 from noise.models import Noise
-from training.posterior import weighed
 
 RECIPE = "noise2noise_likelihood"
 USES = ["noise model"]
@@ -37,23 +36,18 @@ class SeeingUNet(DensityUNet):
         """Return the image and which pixels are white or black, shape (N, 3, H, W); the image."""
         return with_ends(noisy), noisy
 
-    def weighed(self, density: Tensor, seen: Tensor, *other: Tensor) -> tuple[Tensor, Tensor]:
-        """Return how likely the other exposure is, as a logarithm, and clean values by all.
+    def likely(self, *observed: Tensor) -> Tensor:
+        """Return logarithms for the values of some exposures together, shape (N, ..., count).
 
-        So the network need not say itself what the noise makes of the value that it sees, which may
-        be many thin peaks.
-
-        Args:
-            density: What `density` returned, shape (N, ..., 5).
-            seen: The values of the exposure that is seen, shape (N, ...), as are the results.
-            other: Those of another one. Without, the first result is how likely the seen ones are.
+        That of the one that is seen is among them. So the network need not say itself what the
+        noise makes of its values, which may be many thin peaks.
         """
-        levels, likely = self.likelihoods.levels, self.likelihoods(seen)
-        alone, means = weighed(density, levels, likely)
-        if not other:
-            return alone, means
-        both, means = weighed(density, levels, likely + self.likelihoods(*other))
-        return both - alone, means
+        return sum(map(self.likelihoods, observed))
+
+    def log_evidence(self, density: Tensor, seen: Tensor, other: Tensor) -> Tensor:
+        """Return how likely the other exposure is by the one that is seen, as a logarithm."""
+        alone = super().log_evidence(density, seen)
+        return super().log_evidence(density, seen, other) - alone
 
     def forward(self, noisy: Tensor, *other: Tensor) -> Tensor:
         """Return mean clean values; half of the answer is that of the mirror image.

@@ -102,7 +102,7 @@ class BlindSpot(Supervised):
         chosen, first = chosen_at(place), self.network.first
         density = self.processor.output(first.density, seen, chosen)
         observed = [picked(images, chosen) for images in judges]
-        likely, _ = first.weighed(density, *observed, *self.told())
+        likely = first.log_evidence(density, *observed, *self.told())
         # Of the guess without the pixel itself, which says more of what was learned.
         share, one, other = density.detach()[..., :3].unbind(-1)
         guess = torch.lerp(other, one, share.sigmoid()).clamp(0, 1)

@@ -103,25 +103,34 @@ def tabulated(noise: Noise, count: int) -> np.ndarray:
     return greatest + np.maximum(found, found.max(1, keepdims=True) + LEAST)
 
 
-def weighed(found: Tensor, levels: Tensor, likelihoods: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what a density over levels, of two normal ones that add up to 1, makes of likelihoods.
+def log_evidence(found: Tensor, levels: Tensor, likelihoods: Tensor) -> Tensor:
+    """Return the logarithm of the sum over levels of density times likelihood, shape (...).
 
     Args:
-        found: Shape (..., 5): the first one's share is the logistic function of the first number;
-            two means and two deviations follow, in grey levels, the deviations more than 0.
+        found: A density of two normal ones that add up to 1, shape (..., 5): the first one's share
+            is the logistic function of the first number; two means and two deviations follow, in
+            grey levels, the deviations more than 0.
         levels: Shape (count,).
         likelihoods: Logarithms, shape (..., count).
+    """
+    return _products(found, levels, likelihoods)[1].logsumexp(-1)
 
-    Returns:
-        The logarithm of the sum over levels of density times likelihood, and the mean level by that
-        product, without gradients, both of shape (...).
+
+@torch.no_grad()
+def posterior_mean(found: Tensor, levels: Tensor, likelihoods: Tensor) -> Tensor:
+    """Return the mean level by density times likelihood, shape (...); see `log_evidence`."""
+    product, sums = _products(found, levels, likelihoods)
+    return (sums.softmax(-1) * (product.softmax(-1) * levels).sum(-1)).sum(-1)
+
+
+def _products(found: Tensor, levels: Tensor, likelihoods: Tensor) -> tuple[Tensor, Tensor]:
+    """Return logarithms for both normal densities, times likelihood: of each level, and the sum.
+
+    Those of the levels, shape (..., 2, count), are each up to a constant; the sums are not.
     """
     mean, scale = found[..., 1:3].unsqueeze(-1), 0.5**0.5 / found[..., 3:5].unsqueeze(-1)
     off = torch.addcmul(-mean * scale, scale, levels)  # few passes over all levels: this takes long
     density = torch.addcmul(levels.new_zeros(()), off, off, value=-1)
     product = torch.addcmul(likelihoods.unsqueeze(-2), off, off, value=-1)
     shares = logsigmoid(torch.stack((found[..., 0], -found[..., 0]), -1))
-    sums = shares + product.logsumexp(-1) - density.logsumexp(-1)
-    with torch.no_grad():
-        means = (product.softmax(-1) * levels).sum(-1)
-    return sums.logsumexp(-1), (sums.detach().softmax(-1) * means).sum(-1)
+    return product, shares + product.logsumexp(-1) - density.logsumexp(-1)
