@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from engine import plugins as module
-from engine.checks import declared
+from engine.checks import _read_text_values, declared
 from engine.configuration import canonical, checked, read_text
 from engine.methods import methods_of
 from engine.plugins import ConfigurationError, declarations, plugins
@@ -117,8 +117,8 @@ def test_numbers_and_names_are_read_as_what_they_are():
     assert config["methods"]["blind_spot"]["stages"] == 1
 
 
-def test_a_choice_of_numbers_says_that_it_is_one():
-    """Else they could not be given on the command line, where they are text."""
+def test_any_choice_of_numbers_can_be_given_as_text():
+    """As the command line has it."""
     settings = [
         setting
         for folder in module.FOLDERS
@@ -127,7 +127,11 @@ def test_a_choice_of_numbers_says_that_it_is_one():
     ]
     numbers = [s for s in settings if not isinstance(s.get("enum", [""])[0], str)]
     assert len(numbers) >= 2
-    assert all("type" in setting for setting in numbers)
+    for setting in numbers:
+        for number in setting["enum"]:
+            config = {"chosen": str(number)}
+            _read_text_values({"properties": {"chosen": setting}}, config)
+            assert config == {"chosen": number}
 
 
 def test_floats_that_tell_no_integers_apart_stay_floats():

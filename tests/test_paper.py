@@ -47,7 +47,7 @@ def test_nothing_was_trained(paper: Project):
 
 
 def test_test_images_are_321_to_400_in_order(paper: Project, real_images: Path):
-    data = paper.folder / "resources/datasets/isbi2015/128px"
+    data = paper.images.parent
     split = pd.read_csv(data / "split.csv", dtype=str)
     assert split["id"].tolist() == [f"{number:03d}" for number in range(1, 401)]
     assert (split["part"] == ["train"] * 320 + ["test"] * 80).all()

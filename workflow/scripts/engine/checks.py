@@ -197,18 +197,18 @@ def _fill_defaults(wanted: Config, value: Any) -> None:  # noqa: ANN401
 def _read_text_values(wanted: Config, config: Config) -> None:
     """Replace text that plainly is a number or a truth value where the schema wants one."""
     for error in Validator(wanted).iter_errors(config):
-        if error.validator != "type" or not error.absolute_path:
+        if error.validator not in ("type", "enum") or not error.absolute_path:
             continue
         *parents, key = error.absolute_path
         holder: Any = config
         for parent in parents:
             holder = holder[parent]
-        value = _plain_value(error.instance)
-        if isinstance(value, float) and value.is_integer() and error.validator_value == "integer":
+        value, accepted = _plain_value(error.instance), error.validator_value
+        if isinstance(value, float) and value.is_integer() and accepted == "integer":
             holder[key] = int(value)
-        elif isinstance(error.instance, str):
+        elif isinstance(error.instance, str) and (error.validator == "type" or value in accepted):
             holder[key] = value
-        elif _is_number(error.instance) and error.validator_value == "string":
+        elif _is_number(error.instance) and accepted == "string":
             holder[key] = str(error.instance)
 
 

@@ -24,7 +24,7 @@ RECIPE = "blind_spot"
 USES = ["noise model"]
 OF_STAGES = OF_UNET | {  # of both networks
     # 1: the first network answers, and there is no second one.
-    "stages": {"type": "integer", "enum": [1, 2], "default": 2},
+    "stages": {"enum": [1, 2], "default": 2},
 }
 SETTINGS = OF_STAGES | {
     # How often the first network denoises an image, each time with other pixels hidden together.

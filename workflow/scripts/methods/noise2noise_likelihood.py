@@ -15,6 +15,7 @@ from methods.blind_spot import IMAGE_SIZE_MULTIPLE, DensityUNet, two_stages  # n
 from methods.blind_spot import OF_STAGES as SETTINGS  # noqa: F401
 from methods.unet import with_ends
 from noise.models import Noise
+from training.posterior import log_evidence
 
 RECIPE = "noise2noise_likelihood"
 USES = ["noise model"]
@@ -46,8 +47,9 @@ class SeeingUNet(DensityUNet):
 
     def log_evidence(self, density: Tensor, seen: Tensor, other: Tensor) -> Tensor:
         """Return how likely the other exposure is by the one that is seen, as a logarithm."""
-        alone = super().log_evidence(density, seen)
-        return super().log_evidence(density, seen, other) - alone
+        levels, alone = self.likelihoods.levels, self.likelihoods(seen)
+        both = alone + self.likelihoods(other)
+        return log_evidence(density, levels, both) - log_evidence(density, levels, alone)
 
     def forward(self, noisy: Tensor, *other: Tensor) -> Tensor:
         """Return mean clean values; half of the answer is that of the mirror image.

@@ -25,7 +25,7 @@ SETTINGS = BUDGET | {
     "augmentation": {"enum": ["flips", "deformations"], "default": "flips"},
     "patch": {"type": "integer", "minimum": 16, "description": "height and width, pixels"},
     # The highest resolution of patches, relative to that of the images.
-    "magnification": {"type": "integer", "enum": [2, 4], "default": 2},
+    "magnification": {"enum": [2, 4], "default": 2},
     # Added at that resolution: the greatest standard deviation of an octave, grey levels.
     "texture": {"type": "number", "minimum": 0, "maximum": 0.1, "default": 0},
     # From and to: variance at value 1: 1 / dose.
