@@ -12,11 +12,14 @@ import importlib.metadata
 import json
 import os
 import runpy
+import select
 import shlex
 import shutil
+import signal
 import socket
 import sys
 import threading
+import weakref
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -57,39 +60,63 @@ class Hidden:
 
 
 def next_program(listener: socket.socket, packages: str) -> list:
-    """Fork for each connection, and return in the child what is asked for."""
-    owner, imported = os.getppid(), []
-    listener.settimeout(1)
+    """Fork for each connection; return in the child what is asked for, in the parent never.
+
+    A connection is answered with the exit status of its child.
+    """
+    owner, waiting = os.getppid(), {}
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake)
     while os.getppid() == owner:
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass  # it only waited for a program
-        with contextlib.suppress(TimeoutError):
+        ready, _, _ = select.select([listener, woken], [], [], 1)
+        if woken in ready:
+            os.read(woken, 2**16)
+            answer_ended(waiting)
+        if listener in ready:
             connection, _ = listener.accept()
-            if not imported:  # not before there is a program
-                imported += map(importlib.import_module, packages.split())
-                gc.freeze()
-                sys.meta_path.insert(0, Hidden("torch"))  # jobs see to it that they import it late
-            if not os.fork():
-                connection.settimeout(None)
-                return forked(connection)
-            connection.close()
+            asked, files = received(connection)
+            if packages:  # not before there is a program
+                prepare(packages)
+                packages = ""
+            process = os.fork()
+            if not process:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                return [*asked, files]
+            waiting[process] = connection
+            for file in files:
+                os.close(file)
     shutil.rmtree(sys.argv[1], ignore_errors=True)  # of the sockets
     os._exit(0)
 
 
-def forked(connection: socket.socket) -> list:
-    """Fork, return in the child what is asked for, and answer with the child's exit status."""
+def prepare(packages: str) -> None:
+    """Import the packages, so that a fork has them and takes little time to begin and to end."""
+    for package in packages.split():
+        importlib.import_module(package)
+    gc.freeze()
+    for finalizer in list(weakref.finalize._registry):
+        finalizer.atexit = False
+    sys.meta_path.insert(0, Hidden("torch"))  # jobs see to it that they import it late
+
+
+def received(connection: socket.socket) -> tuple[list, list[int]]:
+    """Return what a connection asks for, and its standard files."""
     text, files, _, _ = socket.recv_fds(connection, 2**16, 3)
     while not text.endswith(b"\n"):
         text += connection.recv(2**16)
-    process = os.fork()
-    if not process:
-        return [*json.loads(text), files]
-    _, status = os.waitpid(process, 0)
-    with contextlib.suppress(BrokenPipeError):
-        connection.sendall(b"%d" % (os.waitstatus_to_exitcode(status) % 256))
-    os._exit(0)
+    return json.loads(text), files
+
+
+def answer_ended(waiting: dict[int, socket.socket]) -> None:
+    """Answer the connections whose processes have ended, and forget them."""
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            process, status = ended
+            with waiting.pop(process) as connection, contextlib.suppress(BrokenPipeError):
+                connection.sendall(b"%d" % (os.waitstatus_to_exitcode(status) % 256))
 
 
 def run(arguments: list[str], folder: str, environment: dict[str, str], files: list[int]) -> None:
@@ -151,6 +178,7 @@ if os.fork():
     PythonScript.execute_script = lambda script, path, edit=False: script._execute_cmd(
         "{program} {path:q}", program=shlex.join(JOB), path=path, is_python_script=True
     )
+    sys.executable = f"{sys.argv[1]}/python"  # what jobs on a cluster are started with
     asked = next_program(programs, OF_SNAKEMAKE)
 else:
     asked = next_program(jobs, OF_JOBS)

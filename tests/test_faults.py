@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import SNAKEMAKE, TWO_NOISES, Project, own_images, tiny
+from conftest import TWO_NOISES, Project, forks, own_images, stand_in, tiny
 
 pytestmark = pytest.mark.slow
 
@@ -46,11 +47,15 @@ def result(project: Project, folder: str, name: str = "autoencoder.pt") -> Path:
 
 
 class Run:
-    """A running Snakemake, with its jobs in a process group of their own."""
+    """A running Snakemake, with its jobs in a process group of their own.
 
-    def __init__(self, project: Project, *arguments: str) -> None:
+    Where nothing is killed, `forked` saves the time that its imports and those of its jobs take.
+    """
+
+    def __init__(self, project: Project, *arguments: str, forked: bool = False) -> None:
         self.log = project.folder / "run.log"
-        command = [*SNAKEMAKE, "--cores=2", *arguments]
+        python = stand_in(forks()) if forked else [sys.executable]
+        command = [*python, "-m", "snakemake", "--cores=2", *arguments]
         with self.log.open("w") as file:
             self.process = subprocess.Popen(
                 command, cwd=project.folder, stdout=file, stderr=file, start_new_session=True
@@ -82,16 +87,18 @@ class Run:
         return subprocess.CompletedProcess([], self.process.wait(patience), self.text)
 
 
-def training_run(project: Project, *arguments: str, method: str = "autoencoder") -> Run:
+def training_run(
+    project: Project, *arguments: str, method: str = "autoencoder", forked: bool = False
+) -> Run:
     """Start a run, and wait until it trains a method."""
-    run = Run(project, *arguments)
+    run = Run(project, *arguments, forked=forked)
     assert run.reaches(result(project, "checkpoints", f"{method}.pt").exists), run.text
     return run
 
 
-def rendering_run(project: Project, processes: int) -> Run:
+def rendering_run(project: Project, processes: int, *, forked: bool = False) -> Run:
     """Start a run that renders for long, at this size, and wait for processes that do so."""
-    run = Run(project, LARGE, "--config", "image_size=512")
+    run = Run(project, LARGE, "--config", "image_size=512", forked=forked)
     pool = "multiprocessing.forkserver"  # one of these starts the others
     assert run.reaches(lambda: len(processes_in(project.folder, pool)) > processes), run.text
     return run
@@ -215,7 +222,7 @@ def test_processes_of_a_job_end_when_its_snakemake_is_killed(project: Project):
 
 
 def test_code_that_the_processes_of_a_job_import_is_checked_as_well(project: Project):
-    run = rendering_run(project, processes=1)
+    run = rendering_run(project, processes=1, forked=True)
     project.append("phantom/rays.py", "\nANSWER = 42\n")
     assert_failed(run.done(), "phantom/rays.py changed while the workflow ran")
     assert not (project.folder / LARGE).exists()
@@ -262,7 +269,7 @@ def test_locks_of_another_machine_are_let_be(copy: Project):
 
 
 def test_code_that_is_edited_while_a_run_goes_on_is_not_run(copy: Project):
-    run = training_run(copy, *ONE, LONG)
+    run = training_run(copy, *ONE, LONG, forked=True)
     for file in ("methods/autoencoder.py", "score_images.py"):  # of the job that runs, of a later
         copy.append(file, "\nANSWER = 42\n")
     # That of denoising fails.
@@ -322,7 +329,7 @@ def test_results_that_cannot_be_written_are_named(project: Project, disk):
 
 
 def test_folders_that_vanish_are_made_again(copy: Project):
-    run = training_run(copy, *ONE, LONG)
+    run = training_run(copy, *ONE, LONG, forked=True)
     for name in ("models", "training", "checkpoints", "denoised"):
         shutil.rmtree(copy.folder / "results/phantom" / name)
     run.done()

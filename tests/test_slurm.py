@@ -134,7 +134,9 @@ def test_a_cluster_makes_what_one_machine_makes(finished, tmp_path):
 def test_a_configuration_that_is_edited_while_jobs_wait_is_not_used(prepared):
     (prepared.folder / "more.yaml").write_text("seed: 2015\n")
     slurm("scontrol", "update", "partitionname=tests", "state=down")
-    run = Run(prepared, *SLURM, "--retries", "0", "--configfile", "more.yaml", "--", "all")
+    run = Run(
+        prepared, *SLURM, "--retries", "0", "--configfile", "more.yaml", "--", "all", forked=True
+    )
     reached(lambda: len(slurm("squeue", "-h", "-t", "PENDING").splitlines()) == 2)
     (prepared.folder / "more.yaml").write_text("seed: 7\n")
     slurm("scontrol", "update", "partitionname=tests", "state=up")

@@ -97,8 +97,10 @@ def linear_estimate(noise: Noise) -> tuple[float, float]:
         InputError: When the noisy value does not depend on the clean one.
     """
     levels, draws = simulated(noise)
-    flat = draws.astype(np.float64)
-    if not flat.var():
+    if draws.min() == draws.max():
         raise InputError(f"the noise setting {dict(noise)} makes all images the same")
-    slope = float(np.mean((levels - levels.mean())[:, None] * flat) / flat.var())
-    return slope, float(levels.mean() - slope * flat.mean())
+    means = draws.mean(axis=1, dtype=np.float64)
+    squares = [np.square(row, dtype=np.float64).mean() for row in draws]
+    variance = np.mean(squares) - means.mean() ** 2
+    slope = float(np.mean((levels - levels.mean()) * means) / variance)
+    return slope, float(levels.mean() - slope * means.mean())
