@@ -58,6 +58,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in markers])
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+
+
 @pytest.fixture(scope="session")
 def real_images() -> Path:
     """The folder of the 400 real images, from the environment variable ISBI2015_IMAGES."""
@@ -100,14 +105,7 @@ def environment_with(folder: Path, requirements: list[str]) -> str:
 PROCESSORS = [
     ("cpu", None),
     ("cpu", torch.bfloat16),
-    *(
-        pytest.param(
-            "cuda",
-            autocast,
-            marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
-        )
-        for autocast in (None, torch.bfloat16)
-    ),
+    *(pytest.param("cuda", autocast, marks=pytest.mark.gpu) for autocast in (None, torch.bfloat16)),
 ]
 
 

@@ -307,7 +307,7 @@ def test_images_that_are_too_many_for_memory_train_the_same(monkeypatch):
     assert {len(each) for each in recipe.images.values()} == {4}
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_recorded_steps_of_both_stages_are_the_same_steps(monkeypatch):
     monkeypatch.setattr("torch.backends.cudnn.deterministic", True)
     found = []

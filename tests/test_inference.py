@@ -210,7 +210,7 @@ def test_what_is_no_image_is_refused_with_the_remedy(tmp_path, image, words):
         load(saved(tmp_path, "autoencoder"))(image)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_a_gpu_gives_the_same_answers(tmp_path):
     path, image = saved(tmp_path, "unet"), IMAGE[:50, :75]
     np.testing.assert_allclose(load(path, device="cuda")(image), load(path)(image), atol=1e-4)

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import re
 import subprocess
 import sys
 import tarfile
@@ -71,6 +72,13 @@ def test_where_snakemake_is_missing_networks_are_trained_and_tables_made_here(fi
     with (here.folder / REPLICATES / "scores.csv").open() as lines:
         found = {(line["method"], line["training"]) for line in csv.DictReader(lines)}
     assert {("autoencoder", "1"), ("autoencoder", "2")} <= found
+
+
+def test_all_tests_that_need_a_gpu_can_come_before():
+    need_one = r"(?m)mark\.gpu|^from conftest import .*PROCESSORS"
+    for path in (ROOT / "tests").glob("test_*.py"):
+        name = path.stem.removeprefix("test_")
+        assert bool(re.search(need_one, path.read_text())) == (name in run_packed.GPU_TESTS), name
 
 
 def test_the_most_valuable_trainings_come_first(monkeypatch):

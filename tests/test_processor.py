@@ -57,7 +57,6 @@ CASES = [
     ),
 ]
 each_network = pytest.mark.parametrize(("plugin", "settings", "noise"), CASES)
-needs_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
 def recipe_of(plugin, settings, noise, processor):
@@ -154,7 +153,7 @@ def test_a_step_is_recorded_after_a_few_calls_and_replayed_from_then_on(monkeypa
     assert gc.isenabled()
 
 
-@needs_a_gpu
+@pytest.mark.gpu
 @pytest.mark.parametrize("autocast", [None, torch.bfloat16])
 @each_network
 def test_recorded_steps_are_the_same_steps(tmp_path, plugin, settings, noise, autocast):
@@ -165,7 +164,7 @@ def test_recorded_steps_are_the_same_steps(tmp_path, plugin, settings, noise, au
     torch.testing.assert_close(*weights, rtol=0, atol=0)
 
 
-@needs_a_gpu
+@pytest.mark.gpu
 @each_network
 def test_nothing_in_a_step_waits_for_the_gpu(plugin, settings, noise):
     """Not when its kernels are launched one by one, and not when they are replayed."""

@@ -27,7 +27,7 @@ from engine.messages import InputError
 
 HERE = f"{sys.version_info[0]}.{sys.version_info[1]}"
 # What is packed, with all that these want.
-NEEDED = ["snakemake", "jsonschema", "ruamel.yaml", "psutil", "pytest"]
+NEEDED = ["snakemake", "jsonschema", "ruamel.yaml", "psutil", "pytest", "safetensors"]
 # But for what is there, built for that machine's CUDA.
 THERE = ["torch", "numpy", "scipy", "scikit-image", "pandas", "tabulate", "matplotlib"]
 # Linux on x86-64, with a C library of 2018 or newer.

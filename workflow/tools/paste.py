@@ -3,7 +3,7 @@
 Between `<!-- table: FILE -->` and `<!-- end -->` goes what a file that the workflow made has before
 its first heading, or with `FILE#HEADING` the part under this heading. Between
 `<!-- times: FOLDER,FOLDER -->` and `<!-- end -->` goes how long the jobs took that have their
-benchmark files in these folders.
+benchmark files in these folders. What was made of a file that is missing stays as it is.
 """
 
 import argparse
@@ -24,7 +24,11 @@ def pasted(page: str) -> str:
     """Return the page with the current results between its markers."""
 
     def replaced(found: re.Match) -> str:
-        made = {"table": table, "times": times}[found[2]](*map(Path, found[3].split(",")))
+        try:
+            made = {"table": table, "times": times}[found[2]](*map(Path, found[3].split(",")))
+        except FileNotFoundError as error:
+            print(f"{error.filename} is missing: what was made of it stays", file=sys.stderr)
+            return found[0]
         return f"{found[1]}\n{made}\n\n{found[4]}"
 
     return MARKED.sub(replaced, page)

@@ -39,10 +39,11 @@ RUNS = {
 RULES = ["augment_images", "corrupt_images", "train_denoiser", "apply_network", "filter_images"]
 RULES += ["score_images"]
 RENDERING = ["render_phantom", "split_images"]
+GPU_TESTS = ["blind_spot", "denoisers", "inference", "processor", "training"]
 BEFORE = {
     "tests": [
-        *("-m", "pytest", "-q", "-rfE", "-p", "no:cacheprovider", "-k", "cuda"),
-        *(f"tests/test_{name}.py" for name in ("processor", "training", "denoisers")),
+        *("-m", "pytest", "-q", "-rfE", "-p", "no:cacheprovider", "-m", "gpu"),
+        *(f"tests/test_{name}.py" for name in GPU_TESTS),
     ],
     "benchmarks": ["benchmarks/run.py", "--parts", "training", "rows"],
 }

@@ -1,4 +1,4 @@
-"""`noise2noise` by the exact likelihood of the noise in place of squared error and inversion.
+"""`noise2noise` by the exact likelihood of the noise in place of the squared error.
 
 The first network sees one exposure of a subject, and answers with a density over grey levels for
 each pixel. Times the likelihood of that exposure, this says what the pixel was, and is judged by
