@@ -121,6 +121,14 @@ def test_scores_of_replicates_are_kept_and_say_how_far_runs_lie_apart(twice: Pro
             assert row["methods"][method]["runs"] == 2
             assert row["methods"][method]["deviation"] == pytest.approx(variance**0.5, rel=1e-4)
 
+    # A setting that came later has what was done before as its default.
+    sidecar = kept.with_name(kept.name.replace(".csv.gz", ".yaml"))
+    made = sidecar.read_text()
+    sidecar.write_text(made.replace("      augmentation: flips\n", ""))
+    assert sidecar.read_text() != made
+    assert project.script("replicates.py", run).returncode == 0
+    assert sidecar.read_text() == made
+
     # What is there once stays when results/ is lost; other settings are no replicates.
     before = found.drop_duplicates(["noise", "method", "training", "draw"])
     shutil.rmtree(project.folder / run / f"scores/{TWO_NOISES[0]}/2")

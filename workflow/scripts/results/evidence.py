@@ -2,12 +2,14 @@
 
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
 
+from engine.plugins import declarations
 from engine.records import LOGS, RECORDS, read_records
 from files.atomic import replacing
 from results.pages import write_texts
@@ -61,8 +63,9 @@ def made_in(run: Path, before: dict[str, Entry]) -> dict[str, Entry]:
             name = f"{noise}/{method}"
             kept = {key: params[key] for key in ("plugin", "settings", "noise")}
             entry = found.setdefault(name, kept | {"made": {}})
-            if any(entry[key] != value for key, value in kept.items()):
+            if completed(entry) != completed(kept):
                 sys.exit(f"{name}: its settings differ among runs; give the run a new name")
+            entry |= kept
             if rule == "train_denoiser":
                 number = int(parts[-1]) if parts[-1].isdigit() else 1
                 packages = (f"{name} {version}" for name, version in params["packages"].items())
@@ -70,6 +73,25 @@ def made_in(run: Path, before: dict[str, Entry]) -> dict[str, Entry]:
                 made_on = re.findall(r" runs on (.*?):", log.read_text(encoding="utf-8"))
                 entry["made"][number] = ", ".join([record["made"][:10], *packages, *made_on[-1:]])
     return dict(sorted(found.items()))
+
+
+def completed(entry: Entry) -> Entry:
+    """Return the plug-in, the settings and the noise of an entry, with defaults that it lacks.
+
+    They are of settings that are newer than the entry, and what is done without them.
+    """
+    plugin = declarations("methods", entry["plugin"])
+    settings = defaults(plugin) | entry["settings"]
+    if "training" in settings:
+        recipe = declarations("recipes", plugin["RECIPE"])
+        settings["training"] = defaults(recipe) | settings["training"]
+    return {"plugin": entry["plugin"], "settings": settings, "noise": entry["noise"]}
+
+
+def defaults(declared: Mapping[str, Any]) -> Entry:
+    """Return the defaults of the settings that a plug-in declares."""
+    settings = declared.get("SETTINGS", {})
+    return {name: about["default"] for name, about in settings.items() if "default" in about}
 
 
 def images_in(run: Path) -> str:
