@@ -359,12 +359,12 @@ def test_results_are_pasted_between_their_markers(tmp_path):
     assert pasted(new) == new
 
 
-def test_what_was_made_of_a_missing_file_stays(tmp_path, capsys):
-    page = f"<!-- table: {tmp_path / 'gone.md'}#A part -->\n\nold\n\n<!-- end -->\n"
+@pytest.mark.parametrize(("kind", "part"), [("table", "#A part"), ("times", "")])
+def test_what_was_made_of_a_missing_file_stays(tmp_path, capsys, kind, part):
+    gone = str(tmp_path / "gone")
+    page = f"<!-- {kind}: {gone}{part} -->\n\nold\n\n<!-- end -->\n"
     assert pasted(page) == page
-    assert (
-        capsys.readouterr().err == f"{tmp_path / 'gone.md'} is missing: what was made of it stays\n"
-    )
+    assert capsys.readouterr().err == f"{gone} is missing: what was made of it stays\n"
 
 
 def test_times_of_the_jobs_are_pasted_by_rule(tmp_path):

@@ -7,6 +7,8 @@ benchmark files in these folders. What was made of a file that is missing stays 
 """
 
 import argparse
+import errno
+import os
 import re
 import sys
 from pathlib import Path
@@ -45,8 +47,14 @@ def table(file: Path) -> str:
 
 
 def times(*folders: Path) -> str:
-    """Return a table of the time that the jobs of each rule took, in seconds."""
+    """Return a table of the time that the jobs of each rule took, in seconds.
+
+    Raises:
+        FileNotFoundError: When the folders hold no benchmark files.
+    """
     files = [path for folder in folders for path in sorted(folder.glob("benchmarks/**/*.tsv"))]
+    if not files:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folders[0]))
     found = measured(files).groupby("rule")
     columns = {
         "jobs": found.size(),
