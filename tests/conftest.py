@@ -129,6 +129,11 @@ def stand_in(folder: Path, imported: str = "programs") -> list[str]:
     return [sys.executable, "-IS", str(ROOT / "tests/forked.py"), str(folder / imported)]
 
 
+def as_fork(command: Sequence[str]) -> list[str]:
+    """Return a command of Python as one that forks a Python that has imported all it needs."""
+    return [*stand_in(forks()), *command[1:]]
+
+
 def with_packages(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess:
     """Run Python with these arguments, in which the packages that jobs use are imported already."""
     command = [*stand_in(forks(), "jobs"), *arguments]
@@ -168,7 +173,7 @@ class Project:
     def run(self, *command: str, **environment: str) -> subprocess.CompletedProcess:
         """Run a command in the project's folder; the output is in `stdout`."""
         if command[0] == sys.executable and "PYTHONPATH" not in environment:
-            command = [*stand_in(forks()), *command[1:]]
+            command = as_fork(command)
         return subprocess.run(
             command,
             cwd=self.folder,

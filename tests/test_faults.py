@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import TWO_NOISES, Project, forks, own_images, stand_in, tiny
+from conftest import SNAKEMAKE, TWO_NOISES, Project, as_fork, own_images, tiny
 
 pytestmark = pytest.mark.slow
 
@@ -54,8 +53,9 @@ class Run:
 
     def __init__(self, project: Project, *arguments: str, forked: bool = False) -> None:
         self.log = project.folder / "run.log"
-        python = stand_in(forks()) if forked else [sys.executable]
-        command = [*python, "-m", "snakemake", "--cores=2", *arguments]
+        command = [*SNAKEMAKE, "--cores=2", *arguments]
+        if forked:
+            command = as_fork(command)
         with self.log.open("w") as file:
             self.process = subprocess.Popen(
                 command, cwd=project.folder, stdout=file, stderr=file, start_new_session=True

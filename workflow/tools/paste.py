@@ -8,7 +8,6 @@ benchmark files in these folders. What was made of a file that is missing stays 
 
 import argparse
 import errno
-import os
 import re
 import sys
 from pathlib import Path
@@ -54,7 +53,7 @@ def times(*folders: Path) -> str:
     """
     files = [path for folder in folders for path in sorted(folder.glob("benchmarks/**/*.tsv"))]
     if not files:
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folders[0]))
+        raise FileNotFoundError(errno.ENOENT, "no benchmark files", str(folders[0]))
     found = measured(files).groupby("rule")
     columns = {
         "jobs": found.size(),

@@ -59,7 +59,7 @@ def validated(config: Config) -> Config:
     for known in (schema("config"), None):
         wanted = known or completed_schema(config)
         _read_text_values(wanted, config)
-        _fill_defaults(wanted, config)
+        fill_defaults(wanted, config)
         errors = sorted(Validator(wanted).iter_errors(config), key=lambda e: list(map(str, e.path)))
         if errors:
             lines = dict.fromkeys(line for error in errors for line in messages(error))
@@ -83,7 +83,7 @@ def completed_schema(config: Config) -> Config:
     for name, entry in config["noise"].items():
         own["noise"]["properties"][name] = _noise_schema(entry["distribution"])
     for name, entry in config["methods"].items():
-        method = own["methods"]["properties"][name] = _method_schema(name, entry, noises)
+        method = own["methods"]["properties"][name] = method_schema(name, entry, noises)
         method["properties"]["trained_on"]["enum"] = list(config["datasets"])
     return complete
 
@@ -125,16 +125,14 @@ def _noise_schema(distribution: str) -> Config:
     return own
 
 
-def _method_schema(name: str, entry: Config, noises: list[str]) -> Config:
+def method_schema(name: str, entry: Config, noises: list[str]) -> Config:
     """Return the schema of one entry in `methods`."""
     own, training = (copy.deepcopy(schema("config")["$defs"][k]) for k in ("method", "training"))
     plugin = entry.get("plugin", name)
     if plugin not in plugins("methods"):
         key = f"methods.{name}" + (".plugin" if "plugin" in entry else "")
-        raise ConfigurationError(
-            f"{key}: there is no workflow/scripts/methods/{plugin}.py; "
-            f"allowed: {', '.join(plugins('methods'))}"
-        )
+        fault = f"{key}: there is no workflow/scripts/methods/{plugin}.py"
+        raise ConfigurationError(f"{fault}; allowed: {', '.join(plugins('methods'))}")
     found = declared("methods", plugin)
     settings = dict(found.get("SETTINGS", {}))
     properties = own["properties"]
@@ -186,12 +184,13 @@ def _part(settings: Config) -> Config:
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
 
-def _fill_defaults(wanted: Config, value: Any) -> None:  # noqa: ANN401
+def fill_defaults(wanted: Config, value: Any) -> None:  # noqa: ANN401
+    """Add the defaults of a schema to a mapping, and to those in it."""
     if isinstance(value, dict):
         for name, accepted in wanted.get("properties", {}).items():
             if "default" in accepted:
                 value.setdefault(name, copy.deepcopy(accepted["default"]))
-            _fill_defaults(accepted, value.get(name))
+            fill_defaults(accepted, value.get(name))
 
 
 def _read_text_values(wanted: Config, config: Config) -> None:

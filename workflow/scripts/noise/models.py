@@ -100,7 +100,6 @@ def linear_estimate(noise: Noise) -> tuple[float, float]:
     if draws.min() == draws.max():
         raise InputError(f"the noise setting {dict(noise)} makes all images the same")
     means = draws.mean(axis=1, dtype=np.float64)
-    squares = [np.square(row, dtype=np.float64).mean() for row in draws]
-    variance = np.mean(squares) - means.mean() ** 2
+    variance = means.var() + np.mean([row.var(dtype=np.float64) for row in draws])
     slope = float(np.mean((levels - levels.mean()) * means) / variance)
     return slope, float(levels.mean() - slope * means.mean())

@@ -1,15 +1,15 @@
 """Scores of runs that take hours, kept with what made them where they outlive results/."""
 
+import copy
 import re
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
 
-from engine.plugins import declarations
+from engine.checks import fill_defaults, method_schema
 from engine.records import LOGS, RECORDS, read_records
 from files.atomic import replacing
 from results.pages import write_texts
@@ -80,18 +80,9 @@ def completed(entry: Entry) -> Entry:
 
     They are of settings that are newer than the entry, and what is done without them.
     """
-    plugin = declarations("methods", entry["plugin"])
-    settings = defaults(plugin) | entry["settings"]
-    if "training" in settings:
-        recipe = declarations("recipes", plugin["RECIPE"])
-        settings["training"] = defaults(recipe) | settings["training"]
+    settings = copy.deepcopy(entry["settings"])
+    fill_defaults(method_schema(entry["plugin"], {}, []), settings)
     return {"plugin": entry["plugin"], "settings": settings, "noise": entry["noise"]}
-
-
-def defaults(declared: Mapping[str, Any]) -> Entry:
-    """Return the defaults of the settings that a plug-in declares."""
-    settings = declared.get("SETTINGS", {})
-    return {name: about["default"] for name, about in settings.items() if "default" in about}
 
 
 def images_in(run: Path) -> str:
