@@ -132,7 +132,7 @@ def test_results_are_pasted():
     assert counts == {
         "README.md": 1,
         "docs/any-noise.md": 5,
-        "docs/blind-spot.md": 2,
+        "docs/blind-spot.md": 3,
         "docs/denoisers.md": 4,
         "docs/estimation.md": 4,
         "docs/evidence.md": 1,

@@ -191,4 +191,4 @@ def test_scores_of_rows_are_kept_and_shown_before_a_run_is_complete(finished: Pr
     assert after["U-Net"] == [f"{means['unet', noise]:.4f}" for noise in TWO_NOISES]
     assert after["median"] == before["median"]
     below = means["unet", "poisson_0.2_1"] - means["median", "poisson_0.2_1"]
-    assert f"{below:.4f}" in text.split("## Below U-Net")[1].split("##")[0]
+    assert f"{below:.4f}" in text.split("## How far below")[1].split("##")[0]

@@ -81,9 +81,9 @@ def page(
     parts += ["What each was given", given]
     if yardstick in rows:
         parts += [
-            f"Below {methods[yardstick].label}",
+            "How far below",
             table(ssim.loc[yardstick] - ssim, 4),
-            ["Differences of mean SSIM."],
+            [f"Below {methods[yardstick].label}: differences of mean SSIM."],
         ]
     return markdown(title, *parts, "PSNR", table(psnr, 2), ["Mean, dB."])
 
