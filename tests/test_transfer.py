@@ -24,7 +24,7 @@ from engine.plugins import ConfigurationError
 from files.arrays import StoredImages
 from files.tables import read_table, write_table
 from images.twins import Joined
-from results.evidence import images_in
+from results.evidence import gathered, images_in
 from results.wording import MISSING
 
 CONFIG = read_file(ROOT / "config.yaml")
@@ -303,6 +303,14 @@ def test_records_and_replicates_know_it(transfer: Project, monkeypatch):
     monkeypatch.chdir(transfer.folder)
     with pytest.raises(SystemExit, match="learned from another data set: patients, phantom"):
         images_in(Path("results/transfer"))
+    images, scores, made = gathered(Path("results/transfer"), elsewhere=True)
+    assert "patients" in images
+    assert set(scores["method"]) == {"noisy", "autoencoder", "unet", "tuned", "median"}
+    trained = {name.split("/")[1]: entry for name, entry in made.items() if entry["made"]}
+    assert {name: entry["learns_from"] for name, entry in trained.items()} == {
+        "autoencoder": "phantom",
+        "unet": "phantom",
+    }
 
 
 def chain(noises: list[str], *methods: str) -> Iterator[tuple[str, ...]]:

@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--title", default="Scores so far", help="of the page")
     parser.add_argument("--yardstick", default="unet_mse", metavar="METHOD")
     arguments = parser.parse_args()
-    images, scores, made = gathered(arguments.run)
+    images, scores, made = gathered(arguments.run, elsewhere=True)
     config = checked(*map(read_file, arguments.configfile))
     title = f"{arguments.title}: {images}"
     methods = methods_of(config)

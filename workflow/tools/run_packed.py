@@ -4,9 +4,9 @@
 
 Does the most valuable first: the published training and the U-Net in all rows, then the other
 networks of the fair comparisons, those of transfer and those without clean images, then all of them
-again. `--out` gets scores, costs, histories, logs and records in archives that are complete at any
-time; unpacked here, tables are made of them. A cut loses the rows in work, which resume if the same
-command is run there again.
+again. `--out` gets scores, costs, histories, logs and records in archives, when a run ends or the
+time is over; unpacked here, tables are made of them. A cut loses the rows in work, which resume if
+the same command is run there again.
 """
 
 import argparse
@@ -94,10 +94,11 @@ def unpack_images(pack: Path) -> tuple[str, int]:
 def calls(
     runs: list[str], more: list[str], given: dict[str, Any]
 ) -> Iterator[tuple[list[str], list[str]]]:
-    """Yield rules and other arguments of Snakemake that make a network's scores, for each training.
+    """Yield rules and other arguments of Snakemake that make the scores of a run's networks.
 
-    With the first network come the scores of noisy images and of filters that are not tuned, and
-    before it the phantoms that networks learn from.
+    One call for each training of a run, so that a GPU always has as many jobs as it may. With the
+    first training come the scores of noisy images and of filters that are not tuned, and before it
+    the phantoms that networks learn from.
 
     Args:
         runs: Keys of `RUNS`.
@@ -114,8 +115,6 @@ def calls(
             config = checked(*map(read_file, map(Path, ["config.yaml", *files])), given)
             noises, folder = config["select"]["noise"], f"results/{config['run']}/scores"
             methods = [methods_of(config)[name] for name in config["select"]["methods"]]
-            quick = [method for method in methods if not method.recipe and not method.grid]
-            first = [("noisy", noises), *((m.name, m.settings) for m in quick)]
             set_by = [f"{key}={json.dumps(value)}" for key, value in given.items()]
             options = ["--configfile", *files, "--config", *set_by, "--"]
             phantoms = {m.elsewhere for m in methods if m.elsewhere}
@@ -124,17 +123,17 @@ def calls(
                 size = config["image_size"]
                 images = [f"resources/datasets/{n}/{size}px/train.npy" for n in sorted(phantoms)]
                 yield RENDERING, [*options, *images]
-            for method in filter(lambda method: method.recipe, methods):
-                names = [] if training else first
-                names, first = [*names, (method.name + training, method.settings)], []
-                scores = [
-                    f"{folder}/{noise}{draw}/{name}.csv"
-                    for name, settings in names
-                    for noise in noises
-                    for draw in replicate_parts(config["replicates"]["noise"])
-                    if noise in settings
-                ]
-                yield RULES, [*options, *scores]
+            quick = [method for method in methods if not method.recipe and not method.grid]
+            names = [] if training else [("noisy", noises), *((m.name, m.settings) for m in quick)]
+            names += [(m.name + training, m.settings) for m in methods if m.recipe]
+            scores = [
+                f"{folder}/{noise}{draw}/{name}.csv"
+                for name, settings in names
+                for noise in noises
+                for draw in replicate_parts(config["replicates"]["noise"])
+                if noise in settings
+            ]
+            yield RULES, [*options, *scores]
 
 
 def run_until(end: float, command: list[str], log: Path) -> int | None:

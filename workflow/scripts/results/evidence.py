@@ -27,15 +27,19 @@ def kept_files(run: Path) -> tuple[Path, Path]:
     return EVIDENCE / f"{run.name}.csv.gz", EVIDENCE / f"{run.name}.yaml"
 
 
-def gathered(run: Path) -> tuple[str, pd.DataFrame, dict[str, Entry]]:
+def gathered(run: Path, elsewhere: bool = False) -> tuple[str, pd.DataFrame, dict[str, Entry]]:
     """Return of which images a run has scores, these and earlier ones, and what made them.
+
+    Args:
+        run: Folder in results/.
+        elsewhere: Whether methods may have learned from another data set than the one scored.
 
     Raises:
         SystemExit: When there are none, or they don't belong together.
     """
     kept, sidecar = kept_files(run)
     before = yaml.safe_load(sidecar.read_text(encoding="utf-8")) if sidecar.exists() else {}
-    images, made = images_in(run), made_in(run, before)
+    images, made = images_in(run, elsewhere), made_in(run, before)
     return images, scores_of(run, kept), made
 
 
@@ -54,7 +58,7 @@ def made_in(run: Path, before: dict[str, Entry]) -> dict[str, Entry]:
     Raises:
         SystemExit: When a method had other settings, since its runs are then no replicates.
     """
-    found = dict(before)
+    found, own = dict(before), {None, *read_by(run, "score_images")}
     for path, record in read_records([run]):
         rule, params = record["rule"], record["params"]
         if rule in ("train_denoiser", "filter_images"):
@@ -62,6 +66,8 @@ def made_in(run: Path, before: dict[str, Entry]) -> dict[str, Entry]:
             (method,) = (part for part in parts if not part.isdigit())
             name = f"{noise}/{method}"
             kept = {key: params[key] for key in ("plugin", "settings", "noise")}
+            if params.get("learns_from") not in own:
+                kept["learns_from"] = params["learns_from"]
             entry = found.setdefault(name, kept | {"made": {}})
             if completed(entry) != completed(kept):
                 sys.exit(f"{name}: its settings differ among runs; give the run a new name")
@@ -76,24 +82,30 @@ def made_in(run: Path, before: dict[str, Entry]) -> dict[str, Entry]:
 
 
 def completed(entry: Entry) -> Entry:
-    """Return the plug-in, the settings and the noise of an entry, with defaults that it lacks.
+    """Return what an entry says of its method, with the defaults of settings that it lacks.
 
-    They are of settings that are newer than the entry, and what is done without them.
+    These are newer than the entry, and their defaults are what is done without them.
     """
     settings = copy.deepcopy(entry["settings"])
     fill_defaults(method_schema(entry["plugin"], {}, []), settings)
-    return {"plugin": entry["plugin"], "settings": settings, "noise": entry["noise"]}
+    return entry | {"settings": settings, "made": None}
 
 
-def images_in(run: Path) -> str:
+def read_by(run: Path, rule: str = "") -> set[str]:
+    """Return the data sets whose images a rule of a run has read, or any."""
+    records = (record for _, record in read_records([run]) if rule in ("", record["rule"]))
+    paths = (Path(path) for record in records for path in record["inputs"])
+    return {p.relative_to(DATASETS).parts[0] for p in paths if p.is_relative_to(DATASETS)}
+
+
+def images_in(run: Path, elsewhere: bool = False) -> str:
     """Return in words of which images a run has scores, by the records of both.
 
     Raises:
         SystemExit: When the records don't tell whether these images are rendered, or methods
-            learned from another data set: what these give is no replicate of the published result.
+            learned from another data set and may not: what these give is no replicate.
     """
-    inputs = {p for _, record in read_records([run]) for p in record["inputs"]}
-    inputs = {Path(p).relative_to(DATASETS).parts[0] for p in inputs if p.startswith(str(DATASETS))}
+    inputs = read_by(run, "score_images" if elsewhere else "")
     if len(inputs) > 1:
         sys.exit(f"{run}: methods learned from another data set: {', '.join(sorted(inputs))}")
     made_by = {d: {record["rule"] for _, record in read_records([DATASETS / d])} for d in inputs}
