@@ -2,12 +2,16 @@
 
 import dataclasses
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from conftest import ROOT
+from engine.configuration import checked, read_file
 from engine.messages import InputError
+from engine.methods import methods_of
 from methods.unet_any import build_network
 from noise.device_random import DeviceGenerator
 from noise.models import corrupt, gain_and_deviation
@@ -309,6 +313,19 @@ def test_strong_estimates_are_taken_as_the_strongest_and_weak_noise_is_told(monk
 def test_a_range_that_does_not_suit_is_refused_before_training(changes, words):
     with pytest.raises(InputError, match=words):
         recipe_with(**changes)
+
+
+def test_networks_for_one_noise_are_trained_as_the_one_for_all_is_but_for_that_noise(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    files = [read_file(Path(name)) for name in ("config.yaml", "config/model.yaml")]
+    whole = methods_of(checked(*files))["unet_any"].settings["quantum_100"]
+    config = checked(*files, read_file(Path("config/one-noise.yaml")))
+    assert len(config["select"]["noise"]) == 5
+    for noise in config["select"]["noise"]:
+        settings = methods_of(config)["unet_any"].settings[noise]
+        gain, deviation = gain_and_deviation(config["noise"][noise])
+        ranges = {"gain": 2 * [max(gain, 1e-6)], "deviation": 2 * [deviation]}
+        assert settings == whole | {"training": whole["training"] | ranges}
 
 
 GIVEN = {"plugin": "unet_any", "learned_from": "phantom", "noise": DETECTOR}
