@@ -57,8 +57,8 @@ def test_where_snakemake_is_missing_networks_are_trained_and_tables_made_here(fi
     done = there.run(bare, "workflow/tools/run_packed.py", str(pack), *options)
     assert done.returncode == 0, done.stdout
     assert done.stdout.endswith("all done\n"), (out / "log.txt").read_text()
-    for name, scores in (("autoencoder", "3 of 3"), ("autoencoder/2", "1 of 1")):
-        assert f"{REPLICATES}/scores/{POISSON}/{name}.csv: {scores} files\n" in done.stdout
+    for name, scores in (("", "3 of 3"), ("/autoencoder/2.csv", "1 of 1")):
+        assert f"{REPLICATES}/scores/{POISSON}{name}: {scores} files\n" in done.stdout
 
     for archive in out.glob("results-*.tar.gz"):
         with tarfile.open(archive) as tar:

@@ -205,8 +205,9 @@ def work(arguments: argparse.Namespace, end: float) -> str:
         command = ["-m", "snakemake", *options, "--allowed-rules", *rules, *call]
         status = run_until(end - LAST_WORDS, command, log)
         pack_results(arguments.out)
-        done = sum(Path(path).is_file() for path in call[call.index("--") + 1 :])
-        print(f"{call[-1]}: {done} of {len(call) - call.index('--') - 1} files", flush=True)
+        files = call[call.index("--") + 1 :]
+        done = sum(Path(file).is_file() for file in files)
+        print(f"{os.path.commonpath(files)}: {done} of {len(files)} files", flush=True)
         if status is None:
             return "the time is over"
         failed += bool(status)
