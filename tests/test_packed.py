@@ -92,8 +92,9 @@ def test_the_most_valuable_trainings_come_first(monkeypatch):
     runs = [{path.split("/")[0] for path in paths} for paths in called]
     first, second = [paths for paths in called if "replicates/scores" in paths[-1]]
     assert runs == 2 * [{name} for name in ("replicates", "fair", "fair-time", "transfer", "blind")]
-    assert "replicates/scores/poisson_0.2_5/3/unet.csv" in first
-    assert "replicates/scores/poisson_0.2_5/3/unet/2.csv" in second
+    for name in ("autoencoder", "unet"):
+        assert f"replicates/scores/poisson_0.2_5/3/{name}.csv" in first
+        assert f"replicates/scores/poisson_0.2_5/3/{name}/2.csv" in second
     for paths in called[1:3]:
         for name in ["unet+lattice", "unet_mse", "dncnn", "noise2noise", "noise2void"]:
             assert f"{paths[0].split('/')[0]}/scores/poisson_0.2_5/{name}.csv" in paths
@@ -101,6 +102,14 @@ def test_the_most_valuable_trainings_come_first(monkeypatch):
         where = [n for n, paths in enumerate(called) if any(f"/{name}.csv" in p for p in paths)]
         assert where == [0, 1, 2, 3] + ([4] if name == "noisy" else [])
     assert not [path for paths in called for path in paths if "wavelet" in path]  # tuned for long
+
+
+def test_a_second_training_of_filters_alone_is_no_call(monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    more = tmp_path / "filters.yaml"
+    more.write_text("select: {methods: [median]}")
+    given = {"dataset": "isbi2015", "image_size": 128, "replicates": {"training": 2}}
+    assert len(list(run_packed.calls(["replicates"], [str(more)], given))) == 1
 
 
 def test_phantoms_are_rendered_before_networks_learn_from_them(monkeypatch):

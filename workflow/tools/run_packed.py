@@ -133,7 +133,8 @@ def calls(
                 for draw in replicate_parts(config["replicates"]["noise"])
                 if noise in settings
             ]
-            yield RULES, [*options, *scores]
+            if scores:  # a filter is not trained again
+                yield RULES, [*options, *scores]
 
 
 def run_until(end: float, command: list[str], log: Path) -> int | None:

@@ -3,6 +3,7 @@
 import copy
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,9 @@ def made_in(run: Path, before: dict[str, Entry]) -> dict[str, Entry]:
     Raises:
         SystemExit: When a method had other settings, since its runs are then no replicates.
     """
-    found, own = dict(before), {None, *read_by(run, "score_images")}
-    for path, record in read_records([run]):
+    found, records = dict(before), list(read_records([run]))
+    own = {None, *read_by(records, "score_images")}
+    for path, record in records:
         rule, params = record["rule"], record["params"]
         if rule in ("train_denoiser", "filter_images"):
             noise, *parts = path.relative_to(run / RECORDS / rule).with_suffix("").parts
@@ -91,10 +93,10 @@ def completed(entry: Entry) -> Entry:
     return entry | {"settings": settings, "made": None}
 
 
-def read_by(run: Path, rule: str = "") -> set[str]:
-    """Return the data sets whose images a rule of a run has read, or any."""
-    records = (record for _, record in read_records([run]) if rule in ("", record["rule"]))
-    paths = (Path(path) for record in records for path in record["inputs"])
+def read_by(records: Iterable[tuple[Path, Entry]], rule: str | None = None) -> set[str]:
+    """Return the data sets whose images a rule has read, or without a rule, any; by the records."""
+    chosen = (record for _, record in records if rule in (None, record["rule"]))
+    paths = (Path(path) for record in chosen for path in record["inputs"])
     return {p.relative_to(DATASETS).parts[0] for p in paths if p.is_relative_to(DATASETS)}
 
 
@@ -105,7 +107,7 @@ def images_in(run: Path, elsewhere: bool = False) -> str:
         SystemExit: When the records don't tell whether these images are rendered, or methods
             learned from another data set and may not: what these give is no replicate.
     """
-    inputs = read_by(run, "score_images" if elsewhere else "")
+    inputs = read_by(read_records([run]), "score_images" if elsewhere else None)
     if len(inputs) > 1:
         sys.exit(f"{run}: methods learned from another data set: {', '.join(sorted(inputs))}")
     made_by = {d: {record["rule"] for _, record in read_records([DATASETS / d])} for d in inputs}
