@@ -111,7 +111,9 @@ def others(dose: int, strengths: Mapping[tuple[str, int], float]) -> dict[str, D
 
 
 def interval(values: pd.Series, digits: int) -> str:
-    """Return the mean of a value of each film, with its 95 % interval."""
+    """Return the mean of a value of each film, with its 95 % interval; of one film, its value."""
+    if len(values) == 1:
+        return f"{values.mean():.{digits}f}"
     half = stats.t.ppf(0.975, len(values) - 1) * values.std() / np.sqrt(len(values))
     return f"{values.mean():.{digits}f} ± {half:.{digits}f}"
 

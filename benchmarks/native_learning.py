@@ -4,8 +4,8 @@ Parts of real films get the noise of a detector, once. From these noisy parts al
 that is estimated of each, a network learns as `make denoise METHOD=blind_spot` does, and denoises
 them. It is compared with the network that it started from, `unet_any`, which comes with the
 project and is told the same estimates. Writes the page `benchmarks/results/native_learning.md` and
-the scores of each part as CSV; doses that were measured before stay in it. A quarter of an hour of
-a core for each dose.
+the scores of each part as CSV; what was measured before at other doses, or with more or fewer
+films, stays in it. Half an hour of a core for each dose.
 """
 
 import argparse
@@ -65,7 +65,8 @@ def measured(
         code=source_digests("films/learning.py"),
     )
     save_tensors(folder / "model.pt", model)
-    about, rows = {"dose": dose, "steps": settings["training"]["steps"]}, []
+    about = {"dose": dose, "films": len(clean), "steps": model["training"]["steps"]}
+    rows = []
     for (name, part), record in zip(clean.items(), records, strict=True):
         for method, file in ((LEARNED, folder / "model.pt"), (GIVEN, MODEL)):
             denoise = denoiser_of("unet_any", str(file), record["gain"], record["deviation"])
@@ -78,23 +79,21 @@ def measured(
 def page(table: pd.DataFrame) -> str:
     """Return the measurements in Markdown; `table` has the rows of `measured`."""
     rows = []
-    for dose, lines in table.groupby("dose", sort=False):
+    for (dose, films, steps), lines in table.groupby(["dose", "films", "steps"], sort=False):
         by_film = lines.pivot_table(["PSNR", "SSIM"], "film", "method")
         for method in ("noisy", GIVEN, LEARNED):
-            row = {"dose": dose, "method": method}
+            row = {"dose": dose, "parts": films, "steps": f"{steps:,}", "method": method}
             for score, digits in (("PSNR", 2), ("SSIM", 4)):
                 own = by_film[score]
                 row[score] = f"{own[method].mean():.{digits}f}"
                 gained = own[LEARNED] - own[method]
                 row[f"{score} gained"] = "" if method == LEARNED else interval(gained, digits)
             rows.append(row)
-    steps = table.groupby("dose", sort=False)["steps"].first().items()
     told = [
-        f"{table['film'].nunique()} parts of {SIDE} x {SIDE} pixels, each of another film at its "
-        "own size; learned from these noisy parts alone",
+        f"parts of {SIDE} x {SIDE} pixels, each of another film at its own size; learned from "
+        "these noisy parts alone, in so many steps",
         "gained: by how much the network that learned from them has more, with the 95 % interval "
         "over films",
-        f"steps of learning: {', '.join(f'{count:,} at dose {dose}' for dose, count in steps)}",
         "both are told the noise that was estimated of each part",
     ]
     frame = pd.DataFrame(rows).astype(str)
@@ -128,8 +127,9 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         rows = pd.DataFrame(measured(clean, dose, given.seed, folder, settings)).round(5)
         known = pd.read_csv(file, dtype={"film": str}) if file.exists() else rows.head(0)
-        table = pd.concat([known[known["dose"] != dose], rows], ignore_index=True)
-        table = table.sort_values("dose", ascending=False, kind="stable")
+        others = (known["dose"] != dose) | (known["films"] != len(clean))
+        table = pd.concat([known[others], rows], ignore_index=True)
+        table = table.sort_values(["dose", "films"], ascending=False, kind="stable")
         write_text(file, table.to_csv(index=False))
         write_text(RESULTS / "native_learning.md", page(table))
 
