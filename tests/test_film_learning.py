@@ -22,9 +22,10 @@ from files.models import load_model
 from films import learning, patches
 from films.examining import examined
 from films.folder import check_model
-from films.learning import BlindSpotFilms, bounded, ranges, second_of
+from films.learning import BlindSpotFilms, bounded, ranges, second_of, unclipped
 from films.listing import key_of
 from films.patches import drawn, is_empty, patches_of
+from noise.device_random import DeviceGenerator
 from noise.seeds import generator
 from test_make_denoise import CONFIG, DENOISE, NOISE, Denoising, noisy, save, save_model
 from test_training import CPU, assert_equal, whole_and_resumed
@@ -192,6 +193,21 @@ def test_the_second_network_learns_to_answer_as_both_do_of_the_films_with_more_n
     assert not after["first.likelihoods.corrections"].any()
     changed = {k for k, value in after.items() if not torch.equal(value, before[k])}
     assert {"first", "second"} <= {name.split(".")[0] for name in changed}
+
+
+@pytest.mark.parametrize("level", [0.05, 0.5, 0.9])
+def test_white_and_black_pixels_get_back_values_that_they_may_have_had(level: float):
+    rng = DeviceGenerator(torch.device("cpu"))
+    rng.seed(1)
+    clean, spread = torch.full((4, 1, 200, 200), level), torch.tensor(0.2).view(1, 1, 1, 1)
+    noisy = (clean + spread * rng.normal(size=clean.shape)).clamp(0, 1)
+    found = unclipped(noisy, clean, spread, rng)
+    inside = (noisy > 0) & (noisy < 1)
+    assert torch.equal(found[inside], noisy[inside])
+    assert (found[noisy <= 0] <= 0).all()
+    assert (found[noisy >= 1] >= 1).all()
+    assert found.mean().item() == pytest.approx(level, abs=0.003)
+    assert found.std().item() == pytest.approx(0.2, abs=0.003)
 
 
 @pytest.mark.parametrize("stopped", [7, 10, 15])

@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
+from torch.special import ndtr, ndtri
 
 from engine.messages import Progress, log, number_of
 from files.models import load_model
 from films.patches import Record, area, large_ones, noise_of, patches_of, sidelength
 from methods.blind_spot_estimated import build_network
+from noise.device_random import DeviceGenerator
 from noise.models import Noise
 from noise.seeds import digest, generator
 from recipes.blind_spot import BlindSpot
@@ -77,13 +79,30 @@ class BlindSpotFilms(BlindSpotEstimated):
         exposure, answer = map(self.processor.batch, flipped(both, self.rng).unbind(1))
         gain, deviation = (each.view(-1, 1, 1, 1) for each in self.told())
         added = self.rng.uniform(0, ADDED, gain.shape)
-        noise = (gain * answer + deviation**2).sqrt() * self.rng.normal(size=answer.shape)
-        raised = 1 + added**2
-        noisy = (exposure + added * noise).clamp(0, 1)
+        spread, raised = (gain * answer + deviation**2).sqrt(), 1 + added**2
+        before = unclipped(exposure, answer, spread, self.rng)
+        noisy = (before + added * spread * self.rng.normal(size=answer.shape)).clamp(0, 1)
         output = self.processor.output(
             self.network.second, noisy, raised * gain, raised.sqrt() * deviation
         )
         return self.loss(output, answer), mse_loss(output.detach(), answer)
+
+
+def unclipped(noisy: Tensor, clean: Tensor, spread: Tensor, rng: DeviceGenerator) -> Tensor:
+    """Return noisy images, of which white and black pixels have a value that they may have had.
+
+    Else noise that is added to them would take them away from the ends, where they should stay.
+
+    Args:
+        noisy, clean: Of the same shape, values in [0, 1].
+        spread: Standard deviation of the noise, which is taken as normal, of that shape.
+        rng: Draws the values, which are above 1 or below 0.
+    """
+    below = ndtr((noisy - clean) / spread)  # the probability of less
+    chance = rng.random(noisy.shape)
+    beyond = torch.where(noisy >= 1, below + chance * (1 - below), chance * below)
+    drawn = clean + spread * ndtri(beyond.clamp(1e-6, 1 - 1e-6))
+    return torch.where((noisy <= 0) | (noisy >= 1), drawn, noisy)
 
 
 def learned(
