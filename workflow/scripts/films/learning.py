@@ -33,9 +33,7 @@ from training.recipe import State
 
 Settings = Mapping[str, Any]
 SEEN = 64  # times, on average, that the first stage may see each pixel: more teaches it the noise
-# Of the first network in what both answer. At dose 400 and 100 half would do as well. At dose 25 a
-# quarter hardly does harm yet: there that network is the weaker one.
-SHARE = 0.25
+SHARE = 0.25  # of the first network in what both answer; at strong noise it is the weaker one
 ADDED = 0.5  # deviation of what the second stage adds, at most, relative to that of a film's noise
 SECOND_RATE = 0.25  # the learning rate of the second stage, relative to that of the first
 
