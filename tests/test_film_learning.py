@@ -260,6 +260,9 @@ def test_the_page_of_the_benchmark_compares_what_was_learned_with_the_others(mon
     (line,) = (line for line in lines if benchmark.GIVEN in line)
     assert line[1:4] == ["100", "2", "6,000"]
     assert line[5:9] == ["37.50", "0.60 ± 1.27", "0.9375", "0.0125 ± 0.0000"]
+    alone = benchmark.page(pd.DataFrame(rows[:3]))
+    assert "nan" not in alone
+    assert "±" not in alone
 
 
 # ------------------------------------------------------------------------------- a folder of films

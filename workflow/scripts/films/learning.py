@@ -1,7 +1,7 @@
-"""Learning from noisy films alone: parts of them, and the recipe that trains on these.
+"""Learning from noisy films alone: the recipe that trains on patches of them.
 
-The two stages are those of `recipes.blind_spot_estimated`, but each film has a noise of its own,
-which is known before. The second network starts from one that is trained already.
+The first stage is that of `recipes.blind_spot_estimated`, but each film has a noise of its own,
+which is known before. In the second stage, a network that is trained already goes on learning.
 """
 
 import math
@@ -66,7 +66,8 @@ class BlindSpotFilms(BlindSpotEstimated):
         exposures, *told = (self.part_of(n, part) for n in ("exposures", "gain", "deviation"))
         maps = (each.view(-1, 1, 1, 1) for each in told)
         trained = self.processor.evaluated(self.network.second, exposures, *maps)
-        found = torch.lerp(trained, super().answer(part), SHARE)
+        first = self.processor.evaluated(self.network.first, exposures, *told)
+        found = torch.lerp(trained, first, SHARE)
         self.answering.advance(len(found))
         return found
 

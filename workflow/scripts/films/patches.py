@@ -1,18 +1,17 @@
 """What is learned from: patches from anywhere in films, few of them empty."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from engine.messages import InputError, Progress
 from films.strips import Film, open_film
+from films.wording import Record
 from noise.seeds import generator
 from recipes.blind_spot_estimated import LEAST
 
-Record = Mapping[str, Any]
 SIDE, GRID = 128, 16  # pixels of a patch; of a smaller one, if all films are smaller
 MOST = 1024  # patches, of all films together: 67 MB
 REPEATED = 4  # so many patches at most may show the same pixel, on average
