@@ -44,8 +44,9 @@ PART = 512  # pixels a side of a film's part
 GAINS, DEVIATIONS, WITHOUT_GAIN = (1e-5, 0.05), (0.002, 0.2), 0.25
 BANDS = (0, 0.005, 0.02, 0.1, 1)  # of the standard deviation at grey 0.5
 DOSES, ELECTRONIC = (400, 100, 25), 0.01  # as in config/detector.yaml
-NATIVE = "films, native pixels"
+NATIVE, WHOLE = "films, native pixels", "films, whole"
 JUDGED = "phantom, 128 pixels", NATIVE  # of which misfits are counted
+STRIDE = 5  # between films that are taken whole
 FEWER = 4  # one image of so many is used for the doses and for each misfit
 APART = 0.2  # least share of the variance at grey 0.5 of which gain and deviation are judged
 
@@ -104,6 +105,11 @@ def film_part(number: int, paths: list[Path], box: int, seed: int) -> np.ndarray
     return film[top : top + PART, left : left + PART]
 
 
+def whole_film(number: int, paths: list[Path]) -> np.ndarray:
+    """Return a film (H, W) at its own size."""
+    return read_grey(paths[number * STRIDE % len(paths)])
+
+
 def drawn(
     job: tuple[int, np.ndarray],
     name: str,
@@ -153,6 +159,7 @@ AFTERWARDS: dict[str, Noisy] = {
     "salt and pepper, 1 %": other(distribution="salt_pepper", share=0.01),
     "salt and pepper, 0.1 %": other(distribution="salt_pepper", share=0.001),
 }
+OF_WHOLE = [name for name in AFTERWARDS if name.endswith("fits") or "salt" in name]
 # Other noise, added to an image without.
 INSTEAD: dict[str, Noisy] = {
     "published Poisson, lambda 1": other(distribution="poisson", factor=0.2, **{"lambda": 1}),
@@ -237,6 +244,7 @@ def page(arguments: argparse.Namespace) -> str:
     """Return the results in Markdown."""
     seed, every = arguments.seed, partial(each, processes=arguments.processes)
     numbers = range(1, arguments.draws + 1)
+    count = -(-len(numbers) // FEWER)
     makers = {
         f"phantom, {size} pixels": partial(render, size=size, seed=seed) for size in (64, 128, 256)
     }
@@ -244,19 +252,23 @@ def page(arguments: argparse.Namespace) -> str:
         paths = sorted(path for path in arguments.images.iterdir() if path.suffix in SUFFIXES)
         for name, box in ((NATIVE, 1), ("films, means of 3 x 3", 3)):
             makers[name] = partial(film_part, paths=paths[FILMS], box=box, seed=seed)
-    makes = [partial(make, number) for make in makers.values() for number in numbers]
+        makers[WHOLE] = partial(whole_film, paths=paths[FILMS])
+    of = {name: numbers[: count if name == WHOLE else None] for name in makers}
+    makes = [partial(make, number) for name, make in makers.items() for number in of[name]]
     images = iter(list(every(called, makes)))
     # All jobs at once, since starting processes takes longer than many jobs.
     jobs: dict[tuple[str, str], list[Callable[[], Any]]] = {}
     for name in makers:
-        numbered = list(zip(numbers, images, strict=False))
-        few = numbered[: -(-len(numbered) // FEWER)]
+        numbered = list(zip(of[name], images, strict=False))
+        few = numbered[:count]
         draw = partial(drawn, name=name, seed=seed, has_noise=name == NATIVE)
-        jobs[name, "all"] = [partial(draw, image) for image in numbered]
+        if name != WHOLE:
+            jobs[name, "all"] = [partial(draw, image) for image in numbered]
         for dose in DOSES:
             at_dose = partial(draw, model=(1 / dose, ELECTRONIC))
             jobs[name, str(dose)] = [partial(at_dose, image) for image in few]
-        for kind in (*AFTERWARDS, *INSTEAD) if name in JUDGED else ():
+        kinds = (*AFTERWARDS, *INSTEAD) if name in JUDGED else ()
+        for kind in OF_WHOLE if name == WHOLE else kinds:
             judge = partial(is_refused, name=kind, seed=seed)
             used = numbered if kind.endswith("fits") else few
             jobs[name, kind] = [partial(judge, image) for image in used]
@@ -274,7 +286,7 @@ def page(arguments: argparse.Namespace) -> str:
         else:
             cell = f"{100 * np.mean(answers):.0f} % of {len(answers)}"
             misfits.setdefault(kind, {"what was done": kind})[name] = cell
-    rows = {"Accuracy": found, "Doses": doses, "Misfits": list(misfits.values())}
+    rows = {"Accuracy": found, "Doses": doses, "Misfits": pd.DataFrame(misfits.values()).fillna("")}
     rows["Costs"] = costs(seed)
     parts = [part for name, lines in rows.items() for part in (name, pd.DataFrame(lines))]
     return markdown("Noise estimation", *parts)

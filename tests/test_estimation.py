@@ -198,6 +198,8 @@ def test_an_image_without_noise_does_not_fit():
         ({"skewness": -0.4}, "(-0.40)"),
         ({"kurtosis": -0.7}, "lighter tails"),
         ({"usable": 0.04}, "96 % of the image are clipped"),
+        ({"impulses": 3}, "3 lone pixels"),
+        ({"impulses": 60, "pixels": 2400 * 1935}, "60 lone pixels"),
         ({"grey_step": 0.1}, "finer than the steps"),
     ],
 )
@@ -206,6 +208,16 @@ def test_each_reason_alone_says_what_was_measured(numbers, why):
     assert reasons(fitting, finest=0.02) == ()
     [reason] = reasons(replace(fitting, **numbers), finest=0.02)
     assert why in reason
+
+
+def test_dust_and_marks_of_a_whole_film_are_no_impulse_noise():
+    image = noisy(0.01, 0.01, np.full((2400, 1935), 0.5))
+    assert estimate_noise(image).fits
+    image[100:2300:220, 900] = 0
+    found = estimate_noise(image)
+    assert (found.fits, found.misfit.impulses) == (True, 10)
+    part = estimate_noise(image[:1024, 800:1056])
+    assert "lone pixels" in " ".join(part.reasons)
 
 
 GREY = np.full((128, 128), 0.5)

@@ -45,10 +45,10 @@ class Misfit:
     in the high frequencies; `colour`: the same together in standard errors, 1 for white noise.
     `curve`: by how much variances differ from the model's over grey level (relative, root mean
     square, beyond chance). `skewness`, `kurtosis`: of second differences, beyond the model's.
-    `impulses`: lone black or white pixels that the model does not explain. `jpeg`: how much the
-    grid of JPEG stands out. `grey_step`: the step between grey levels, 0 if there is none.
-    `blocks`: how many separate blocks all this rests on. `share`: of the blocks without structure.
-    `usable`: share of the blocks that are not too much clipped.
+    `impulses`: lone black or white pixels that the model does not explain, of so many `pixels`.
+    `jpeg`: how much the grid of JPEG stands out. `grey_step`: the step between grey levels, 0 if
+    there is none. `blocks`: how many separate blocks all this rests on. `share`: of the blocks
+    without structure. `usable`: share of the blocks that are not too much clipped.
     """
 
     correlation: tuple[float, float, float]
@@ -57,6 +57,7 @@ class Misfit:
     skewness: float
     kurtosis: float
     impulses: int
+    pixels: int
     jpeg: float
     grey_step: float
     blocks: float
@@ -88,6 +89,7 @@ def measure(
         skewness=skewness,
         kurtosis=kurtosis,
         impulses=impulses(image, model),
+        pixels=image.size,
         jpeg=jpeg(image, float(np.sqrt(np.quantile(variance, 0.05)))),
         grey_step=grey_step(image),
         blocks=float(count),
@@ -212,7 +214,8 @@ MOST_KURTOSIS = 0.06, 3.2
 # Tails that are too light mean little: where gain and deviation can hardly be told apart, as in a
 # bright image, the wrong mixture of both has them.
 LEAST_KURTOSIS = -0.3, -3.2
-MOST_IMPULSES = 2
+# Or this share of the pixels: whole films have dust, scratches and marks.
+MOST_IMPULSES, MOST_SHARE = 2, 1e-5
 LEAST_USABLE = 0.1
 MOST_JPEG = 6
 LEAST_NOISE = 1e-4
@@ -250,7 +253,7 @@ def reasons(misfit: Misfit, finest: float) -> tuple[str, ...]:
         )
     if misfit.usable < LEAST_USABLE:
         found.append(f"{1 - misfit.usable:.0%} of the image are clipped".replace("%", " %"))
-    if misfit.impulses > MOST_IMPULSES:
+    if misfit.impulses > max(MOST_IMPULSES, MOST_SHARE * misfit.pixels):
         found.append(f"{misfit.impulses} lone pixels are black or white: impulse noise")
     if misfit.jpeg > MOST_JPEG:
         found.append("the noisy image was compressed as JPEG: it shows the grid of 8 x 8 pixels")
