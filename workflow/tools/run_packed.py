@@ -195,7 +195,7 @@ def work(arguments: argparse.Namespace, end: float) -> str:
     if jobs > len(names) == 1:  # they share it; elsewhere each has its own
         os.environ[VISIBLE] = names[0]
     options = ["--cores", "all", "--resources", f"gpu={jobs}", "--keep-going", "--quiet", "rules"]
-    options += ["--scheduler", "greedy"]
+    options += ["--scheduler", "greedy", "--set-threads", f"render_phantom={os.cpu_count()}"]
     failed = 0
     runs = [run for run in arguments.runs if run != "transfer" or name != "phantom"]
     try:
