@@ -141,7 +141,7 @@ def test_results_are_pasted():
         "README.md": 1,
         "docs/any-noise.md": 5,
         "docs/blind-spot.md": 3,
-        "docs/denoisers.md": 7,
+        "docs/denoisers.md": 9,
         "docs/estimation.md": 4,
         "docs/evidence.md": 1,
         "docs/images.md": 3,
