@@ -45,7 +45,6 @@ GAINS, DEVIATIONS, WITHOUT_GAIN = (1e-5, 0.05), (0.002, 0.2), 0.25
 BANDS = (0, 0.005, 0.02, 0.1, 1)  # of the standard deviation at grey 0.5
 DOSES, ELECTRONIC = (400, 100, 25), 0.01  # as in config/detector.yaml
 NATIVE, WHOLE = "films, native pixels", "films, whole"
-JUDGED = "phantom, 128 pixels", NATIVE  # of which misfits are counted
 STRIDE = 5  # between films that are taken whole
 FEWER = 4  # one image of so many is used for the doses and for each misfit
 APART = 0.2  # least share of the variance at grey 0.5 of which gain and deviation are judged
@@ -159,7 +158,6 @@ AFTERWARDS: dict[str, Noisy] = {
     "salt and pepper, 1 %": other(distribution="salt_pepper", share=0.01),
     "salt and pepper, 0.1 %": other(distribution="salt_pepper", share=0.001),
 }
-OF_WHOLE = [name for name in AFTERWARDS if name.endswith("fits") or "salt" in name]
 # Other noise, added to an image without.
 INSTEAD: dict[str, Noisy] = {
     "published Poisson, lambda 1": other(distribution="poisson", factor=0.2, **{"lambda": 1}),
@@ -167,6 +165,9 @@ INSTEAD: dict[str, Noisy] = {
     "speckle, deviation 0.1": other(distribution="speckle", std=0.1),
     "no noise at all": lambda image, _: image,
 }
+# Of which images misfits are counted, and which.
+JUDGED = dict.fromkeys(["phantom, 128 pixels", NATIVE], (*AFTERWARDS, *INSTEAD))
+JUDGED[WHOLE] = tuple(name for name in AFTERWARDS if name.endswith("fits") or "salt" in name)
 
 
 def is_refused(job: tuple[int, np.ndarray], name: str, seed: int) -> bool:
@@ -267,8 +268,7 @@ def page(arguments: argparse.Namespace) -> str:
         for dose in DOSES:
             at_dose = partial(draw, model=(1 / dose, ELECTRONIC))
             jobs[name, str(dose)] = [partial(at_dose, image) for image in few]
-        kinds = (*AFTERWARDS, *INSTEAD) if name in JUDGED else ()
-        for kind in OF_WHOLE if name == WHOLE else kinds:
+        for kind in JUDGED.get(name, ()):
             judge = partial(is_refused, name=kind, seed=seed)
             used = numbered if kind.endswith("fits") else few
             jobs[name, kind] = [partial(judge, image) for image in used]
@@ -286,9 +286,11 @@ def page(arguments: argparse.Namespace) -> str:
         else:
             cell = f"{100 * np.mean(answers):.0f} % of {len(answers)}"
             misfits.setdefault(kind, {"what was done": kind})[name] = cell
-    rows = {"Accuracy": found, "Doses": doses, "Misfits": pd.DataFrame(misfits.values()).fillna("")}
+    rows = {"Accuracy": found, "Doses": doses, "Misfits": list(misfits.values())}
     rows["Costs"] = costs(seed)
-    parts = [part for name, lines in rows.items() for part in (name, pd.DataFrame(lines))]
+    parts = [
+        part for name, lines in rows.items() for part in (name, pd.DataFrame(lines).fillna(""))
+    ]
     return markdown("Noise estimation", *parts)
 
 
