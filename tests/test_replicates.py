@@ -139,6 +139,8 @@ def test_scores_of_replicates_are_kept_and_say_how_far_runs_lie_apart(twice: Pro
     done = project.script("replicates.py", run)
     assert done.returncode == 1
     assert f"{TWO_NOISES[0]}/median: its settings differ among runs" in done.stdout
+    done = project.script("replicates.py", run.removeprefix("results/"))  # which is no folder here
+    assert done.returncode == 1 and "no records of scores: give the folder of a run" in done.stdout
     shutil.rmtree(project.folder / "resources/datasets/phantom/provenance")
     done = project.script("replicates.py", run)
     assert done.returncode == 1 and "the records don't say where the images" in done.stdout

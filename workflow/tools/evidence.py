@@ -15,6 +15,7 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 from engine.configuration import checked, read_file
 from engine.methods import Method, methods_of
+from engine.plugins import ConfigurationError
 from results.evidence import EVIDENCE, Entry, gathered, keep
 from results.fairness import decimals
 from results.pages import markdown, write_texts
@@ -103,7 +104,10 @@ def main() -> None:
     parser.add_argument("--yardstick", default="unet_mse", metavar="METHOD")
     arguments = parser.parse_args()
     images, scores, made = gathered(arguments.run, elsewhere=True)
-    config = checked(*map(read_file, arguments.configfile))
+    try:
+        config = checked(*map(read_file, arguments.configfile))
+    except ConfigurationError as error:
+        sys.exit(f"The configuration can't be used; give all files that the run had.\n{error}")
     title = f"{arguments.title}: {images}"
     methods = methods_of(config)
     text = page(title, scores, made, methods, list(config["noise"]), arguments.yardstick)

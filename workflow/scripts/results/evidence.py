@@ -108,6 +108,8 @@ def images_in(run: Path, elsewhere: bool = False) -> str:
             learned from another data set and may not: what these give is no replicate.
     """
     inputs = read_by(read_records([run]), "score_images" if elsewhere else None)
+    if not inputs:
+        sys.exit(f"{run}: no records of scores: give the folder of a run, such as results/phantom")
     if len(inputs) > 1:
         sys.exit(f"{run}: methods learned from another data set: {', '.join(sorted(inputs))}")
     made_by = {d: {record["rule"] for _, record in read_records([DATASETS / d])} for d in inputs}
