@@ -12,7 +12,8 @@ from conftest import ROOT
 from engine.configuration import checked, read_file
 from engine.messages import InputError
 from engine.methods import methods_of
-from methods.unet_any import build_network
+from methods.unet import UNet
+from methods.unet_any import build_network, strength
 from noise.device_random import DeviceGenerator
 from noise.models import corrupt, gain_and_deviation
 from noise.seeds import generator
@@ -157,9 +158,9 @@ def test_the_patches_of_deformed_images_are_what_is_cut_from_these(spacing):
     assert (found - sampled(images, places)).abs().mean() > 0.03
 
 
-def recipe_with(**changes) -> AnyNoise:
+def recipe_with(conditioning: str = "maps", **changes) -> AnyNoise:
     torch.manual_seed(0)
-    network = build_network(NETWORK, DETECTOR)
+    network = build_network(NETWORK | {"conditioning": conditioning}, DETECTOR)
     images = {"clean": films()[:, 0].numpy()}
     return AnyNoise(network, images, DETECTOR, TRAINING | changes, partial(generator, 1), CPU)
 
@@ -254,15 +255,19 @@ def test_a_step_draws_noise_over_the_whole_range_and_tells_it(monkeypatch):
 # ------------------------------------------------------------------------------------- the network
 
 
-def trained_a_little() -> torch.nn.Module:
-    recipe = recipe_with()
+BOTH = pytest.mark.parametrize("conditioning", ["maps", "scales"])
+
+
+def trained_a_little(conditioning: str = "maps") -> torch.nn.Module:
+    recipe = recipe_with(conditioning)
     for step in range(6):
         recipe.take(step)
     return recipe.network.eval()
 
 
-def test_what_a_network_is_told_counts_for_each_image():
-    network, noisy = trained_a_little(), torch.rand(2, 1, 32, 32)
+@BOTH
+def test_what_a_network_is_told_counts_for_each_image(conditioning):
+    network, noisy = trained_a_little(conditioning), torch.rand(2, 1, 32, 32)
     told = torch.tensor([0.01, 0.05]).view(2, 1, 1, 1), torch.tensor([0.02, 0.2]).view(2, 1, 1, 1)
     both = network(noisy, *told)
     for one in range(2):
@@ -358,16 +363,40 @@ def test_a_given_network_must_be_what_its_entry_says(changes, words):
             trained.require(**GIVEN | changes)
 
 
-def test_a_network_that_is_told_nothing_takes_the_noise_that_it_was_built_for():
-    network, noisy = trained_a_little(), torch.rand(1, 1, 32, 32)
+@BOTH
+def test_a_network_that_is_told_nothing_takes_the_noise_that_it_was_built_for(conditioning):
+    network, noisy = trained_a_little(conditioning), torch.rand(1, 1, 32, 32)
     assert torch.equal(network(noisy), network(noisy, *gain_and_deviation(DETECTOR)))
     torch.testing.assert_close(network(noisy.flip(-1)).flip(-1), network(noisy))
 
 
-def test_the_untrained_network_answers_with_the_best_linear_guess():
+@BOTH
+def test_the_untrained_network_answers_with_the_best_linear_guess(conditioning):
     clean = torch.rand(1, 1, 256, 256)
     noisy = clean + 0.3 * torch.randn(clean.shape)
-    guess = build_network(NETWORK, DETECTOR).train()(noisy, 0.0, 0.3)
+    network = build_network(NETWORK | {"conditioning": conditioning}, DETECTOR)
+    guess = network.train()(noisy, 0.0, 0.3)
     error = (guess - clean).square().mean()
     for slope in (0.9, 1.1):  # of a linear guess, none is better
         assert error < (slope * (guess - 0.5) + 0.5 - clean).square().mean()
+
+
+def test_without_biases_twice_the_contrast_and_noise_have_twice_the_answer():
+    network = UNet(5, 1, [4, 8], 1, told=3)
+    for weights in network.parameters():
+        torch.nn.init.normal_(weights, std=0.2)
+    seen, told = torch.randn(2, 5, 16, 16), torch.randn(2, 3)
+    once = network(seen, told)
+    torch.testing.assert_close(network(2 * seen, told), 2 * once)
+    assert (network(seen, told.flip(0)) - once).abs().mean() > 1e-3
+
+
+def test_the_vector_says_how_strong_noise_is_in_dark_and_bright_parts():
+    def vector(gain, deviation):
+        return strength(*(torch.full((1, 1, 1, 1), value) for value in (gain, deviation)))
+
+    assert vector(0.04, 0.01).shape == (1, 2)
+    dark, bright = vector(0.04, 0.01).flatten()
+    assert dark < bright and torch.equal(*vector(0.0, 0.1).T)
+    torch.testing.assert_close(vector(1e-6, 0.1), vector(0.0, 0.1), rtol=0, atol=1e-3)
+    assert vector(0.0, 0.0).isfinite().all()

@@ -76,6 +76,11 @@ CASES = [
     (unet, SMALL, GAUSSIAN),
     (unet, SMALL, {"distribution": "poisson_gaussian", "dose": 20, "electronic": 0.1}),
     (unet_any, SMALL, {"distribution": "poisson_gaussian", "dose": 20, "electronic": 0.1}),
+    (
+        unet_any,
+        SMALL | {"conditioning": "scales"},
+        {"distribution": "poisson_gaussian", "dose": 20, "electronic": 0.1},
+    ),
     (unet_lattice, SMALL, POISSON),
     (dncnn, {"depth": 4, "width": 8}, GAUSSIAN),
     # These two learn the mean of noisy values, so it should be the clean one.

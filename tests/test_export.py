@@ -37,11 +37,16 @@ DETECTOR = {"distribution": "poisson_gaussian", "dose": 50, "electronic": 0.1}
 EXPORTED = ["autoencoder", "dncnn", "told", "unet", "unet_any", "unet_lattice"]
 
 
-@pytest.mark.parametrize("plugin", EXPORTED)
-def test_an_exported_network_answers_as_the_loaded_one_at_any_size(tmp_path, monkeypatch, plugin):
+@pytest.mark.parametrize(
+    ("plugin", "settings"),
+    [*((plugin, SMALL) for plugin in EXPORTED), ("unet_any", SMALL | {"conditioning": "scales"})],
+)
+def test_an_exported_network_answers_as_the_loaded_one_at_any_size(
+    tmp_path, monkeypatch, plugin, settings
+):
     noise = {"unet_lattice": POISSON, "unet_any": DETECTOR}.get(plugin, GAUSSIAN)
     monkeypatch.setitem(CASES, "unet_lattice", (unet_lattice, SMALL))
-    monkeypatch.setitem(CASES, "unet_any", (unet_any, SMALL))
+    monkeypatch.setitem(CASES, "unet_any", (unet_any, settings))
     source, path = saved(tmp_path, plugin, noise), tmp_path / f"{plugin}.onnx"
     assert export(source, path) <= TOLERANCE
     levels = {"gain": 0.01, "deviation": 0.2} if plugin in ("told", "unet_any") else {}

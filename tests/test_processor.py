@@ -43,6 +43,11 @@ CASES = [
     (unet, SMALL, GAUSSIAN),
     (unet, SMALL, {"distribution": "poisson_gaussian", "dose": 20, "electronic": 0.1}),
     (unet_any, SMALL, {"distribution": "poisson_gaussian", "dose": 20, "electronic": 0.1}),
+    (
+        unet_any,
+        SMALL | {"conditioning": "scales"},
+        {"distribution": "poisson_gaussian", "dose": 20, "electronic": 0.1},
+    ),
     (unet_lattice, SMALL, POISSON),
     (dncnn, {"depth": 3, "width": 4}, GAUSSIAN),
     (noise2noise, SMALL, POISSON),

@@ -82,52 +82,70 @@ class UNet(nn.Module):
         inputs, outputs: Channels.
         widths: Channels at each resolution, the finest (half the image's) first.
         blocks: Residual blocks at each resolution; at the coarsest, twice as many.
+        told: Length of the vector that says what noise an image has. With one there are no biases:
+            what is twice as strong then has twice the answer, but for the scales of the blocks.
+            0: nothing is said.
     """
 
-    def __init__(self, inputs: int, outputs: int, widths: list[int], blocks: int) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, widths: list[int], blocks: int, told: int = 0
+    ) -> None:
         super().__init__()
-        levels = list(pairwise(widths))
+        levels, bias = list(pairwise(widths)), not told
 
         def stage(width: int, count: int = blocks) -> nn.Module:
-            return nn.Sequential(*(Block(width) for _ in range(count)))
+            return nn.ModuleList(Block(width, told) for _ in range(count))
 
-        self.head = nn.Conv2d(4 * inputs, widths[0], 3, padding=1)
+        self.head = nn.Conv2d(4 * inputs, widths[0], 3, padding=1, bias=bias)
         self.encoder = nn.ModuleList(stage(fine) for fine, _ in levels)
-        self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in levels)
+        self.down = nn.ModuleList(nn.Conv2d(f, c, 2, stride=2, bias=bias) for f, c in levels)
         self.bottom = stage(widths[-1], 2 * blocks)
-        self.up = nn.ModuleList(nn.Conv2d(coarse, 4 * fine, 1) for fine, coarse in levels)
+        self.up = nn.ModuleList(nn.Conv2d(c, 4 * f, 1, bias=bias) for f, c in levels)
         self.decoder = nn.ModuleList(stage(fine) for fine, _ in levels)
-        self.tail = zeros(nn.Conv2d(widths[0], 4 * outputs, 3, padding=1))
+        self.tail = zeros(nn.Conv2d(widths[0], 4 * outputs, 3, padding=1, bias=bias))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, told: torch.Tensor | None = None) -> torch.Tensor:
+        def through(stage: nn.ModuleList, x: torch.Tensor) -> torch.Tensor:
+            for block in stage:
+                x = block(x, told)
+            return x
+
         x = self.head(pixel_unshuffle(x, 2))
         skipped = []
-        for encode, down in zip(self.encoder, self.down, strict=True):
-            x = encode(x)
+        for encoder, down in zip(self.encoder, self.down, strict=True):
+            x = through(encoder, x)
             skipped.append(x)
             x = down(x)
-        x = self.bottom(x)
-        for up, decode in zip(reversed(self.up), reversed(self.decoder), strict=True):
+        x = through(self.bottom, x)
+        for up, decoder in zip(reversed(self.up), reversed(self.decoder), strict=True):
             # In this order, since the sum takes the layout of the first, and on a GPU that of
             # pixel_shuffle is another one.
-            x = decode(skipped.pop() + pixel_shuffle(up(x), 2))
+            x = through(decoder, skipped.pop() + pixel_shuffle(up(x), 2))
         return pixel_shuffle(self.tail(x), 2)
 
 
 class Block(nn.Module):
-    """Adds to its input what two convolutions make of it."""
+    """Adds to its input what two convolutions make of it.
 
-    def __init__(self, width: int) -> None:
+    A vector that says what noise an image has, shape (N, told), scales the channels between the
+    two. Source of the idea: E. Perez et al., FiLM, AAAI 2018.
+    """
+
+    def __init__(self, width: int, told: int = 0) -> None:
         super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = zeros(nn.Conv2d(width, width, 3, padding=1))
+        self.first = nn.Conv2d(width, width, 3, padding=1, bias=not told)
+        self.second = zeros(nn.Conv2d(width, width, 3, padding=1, bias=not told))
+        self.scale = zeros(nn.Linear(told, width)) if told else None
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.second(relu(self.first(relu(x)), inplace=True))
+    def forward(self, x: torch.Tensor, told: torch.Tensor | None = None) -> torch.Tensor:
+        found = relu(self.first(relu(x)), inplace=True)
+        if self.scale is not None:
+            found = found * (1 + self.scale(told))[:, :, None, None]
+        return x + self.second(found)
 
 
-def zeros(layer: nn.Conv2d) -> nn.Conv2d:
+def zeros(layer: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:
     """Return the layer with weights and biases of zero."""
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    for values in layer.parameters():
+        nn.init.zeros_(values)
     return layer
