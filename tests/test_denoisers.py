@@ -41,6 +41,7 @@ from training.processor import Processor
 
 GAUSSIAN = {"distribution": "gaussian", "factor": 0.2, "mean": 1, "std": 1}
 POISSON = {"distribution": "poisson", "factor": 0.2, "lambda": 1}
+DETECTOR = {"distribution": "poisson_gaussian", "dose": 20, "electronic": 0.1}
 SMALL = {"widths": [8, 16], "blocks": 1}
 
 
@@ -74,13 +75,9 @@ def recipe_of(kind, network=None, clean=None, noise=GAUSSIAN, processor=CPU, **s
 CASES = [
     (autoencoder, {"tail": [8]}, GAUSSIAN),
     (unet, SMALL, GAUSSIAN),
-    (unet, SMALL, {"distribution": "poisson_gaussian", "dose": 20, "electronic": 0.1}),
-    (unet_any, SMALL, {"distribution": "poisson_gaussian", "dose": 20, "electronic": 0.1}),
-    (
-        unet_any,
-        SMALL | {"conditioning": "scales"},
-        {"distribution": "poisson_gaussian", "dose": 20, "electronic": 0.1},
-    ),
+    (unet, SMALL, DETECTOR),
+    (unet_any, SMALL, DETECTOR),
+    (unet_any, SMALL | {"conditioning": "scales"}, DETECTOR),
     (unet_lattice, SMALL, POISSON),
     (dncnn, {"depth": 4, "width": 8}, GAUSSIAN),
     # These two learn the mean of noisy values, so it should be the clean one.
@@ -92,7 +89,7 @@ CASES = [
     (
         blind_spot_estimated,
         SMALL | {"partitions": 1, "stages": 2},
-        {"distribution": "poisson_gaussian", "dose": 20, "electronic": 0.1},
+        DETECTOR,
     ),
 ]
 

@@ -23,7 +23,7 @@ from methods import (
     unet_lattice,
 )
 from noise.seeds import generator
-from test_denoisers import GAUSSIAN, POISSON, built
+from test_denoisers import DETECTOR, GAUSSIAN, POISSON, built
 from test_denoisers import recipe_of as recipe_with
 from train_denoiser import recipe_class
 from training.loop import train
@@ -41,13 +41,9 @@ SMALL = {"widths": [4, 8], "blocks": 1}
 CASES = [
     (autoencoder, {"tail": [4]}, GAUSSIAN),
     (unet, SMALL, GAUSSIAN),
-    (unet, SMALL, {"distribution": "poisson_gaussian", "dose": 20, "electronic": 0.1}),
-    (unet_any, SMALL, {"distribution": "poisson_gaussian", "dose": 20, "electronic": 0.1}),
-    (
-        unet_any,
-        SMALL | {"conditioning": "scales"},
-        {"distribution": "poisson_gaussian", "dose": 20, "electronic": 0.1},
-    ),
+    (unet, SMALL, DETECTOR),
+    (unet_any, SMALL, DETECTOR),
+    (unet_any, SMALL | {"conditioning": "scales"}, DETECTOR),
     (unet_lattice, SMALL, POISSON),
     (dncnn, {"depth": 3, "width": 4}, GAUSSIAN),
     (noise2noise, SMALL, POISSON),
@@ -58,7 +54,7 @@ CASES = [
     (
         blind_spot_estimated,
         SMALL | {"partitions": 1, "stages": 2},
-        {"distribution": "poisson_gaussian", "dose": 20, "electronic": 0.1},
+        DETECTOR,
     ),
 ]
 each_network = pytest.mark.parametrize(("plugin", "settings", "noise"), CASES)

@@ -94,7 +94,7 @@ class UNet(nn.Module):
         levels, bias = list(pairwise(widths)), not told
 
         def stage(width: int, count: int = blocks) -> nn.Module:
-            return nn.ModuleList(Block(width, told) for _ in range(count))
+            return Stage(*(Block(width, told) for _ in range(count)))
 
         self.head = nn.Conv2d(4 * inputs, widths[0], 3, padding=1, bias=bias)
         self.encoder = nn.ModuleList(stage(fine) for fine, _ in levels)
@@ -105,23 +105,27 @@ class UNet(nn.Module):
         self.tail = zeros(nn.Conv2d(widths[0], 4 * outputs, 3, padding=1, bias=bias))
 
     def forward(self, x: torch.Tensor, told: torch.Tensor | None = None) -> torch.Tensor:
-        def through(stage: nn.ModuleList, x: torch.Tensor) -> torch.Tensor:
-            for block in stage:
-                x = block(x, told)
-            return x
-
         x = self.head(pixel_unshuffle(x, 2))
         skipped = []
-        for encoder, down in zip(self.encoder, self.down, strict=True):
-            x = through(encoder, x)
+        for encode, down in zip(self.encoder, self.down, strict=True):
+            x = encode(x, told)
             skipped.append(x)
             x = down(x)
-        x = through(self.bottom, x)
-        for up, decoder in zip(reversed(self.up), reversed(self.decoder), strict=True):
+        x = self.bottom(x, told)
+        for up, decode in zip(reversed(self.up), reversed(self.decoder), strict=True):
             # In this order, since the sum takes the layout of the first, and on a GPU that of
             # pixel_shuffle is another one.
-            x = through(decoder, skipped.pop() + pixel_shuffle(up(x), 2))
+            x = decode(skipped.pop() + pixel_shuffle(up(x), 2), told)
         return pixel_shuffle(self.tail(x), 2)
+
+
+class Stage(nn.Sequential):
+    """Blocks one after the other, which are all told the same."""
+
+    def forward(self, x: torch.Tensor, told: torch.Tensor | None = None) -> torch.Tensor:
+        for block in self:
+            x = block(x, told)
+        return x
 
 
 class Block(nn.Module):

@@ -104,22 +104,22 @@ def images_in(run: Path, elsewhere: bool = False) -> str:
     """Return in words of which images a run has scores, by the records of both.
 
     Raises:
-        SystemExit: When the records don't tell whether these images are rendered, or methods
-            learned from another data set and may not: what these give is no replicate.
+        SystemExit: When there are no records, or they don't tell whether these images are rendered,
+            or methods learned from another data set and may not: what these give is no replicate.
     """
     inputs = read_by(read_records([run]), "score_images" if elsewhere else None)
     if not inputs:
         sys.exit(f"{run}: no records of scores: give the folder of a run, such as results/phantom")
     if len(inputs) > 1:
         sys.exit(f"{run}: methods learned from another data set: {', '.join(sorted(inputs))}")
-    made_by = {d: {record["rule"] for _, record in read_records([DATASETS / d])} for d in inputs}
-    kinds = {d: rules & {"render_phantom", "fetch_images"} for d, rules in made_by.items()}
-    if len(kinds) != 1 or len(*kinds.values()) != 1:
+    (dataset,) = inputs
+    rules = {record["rule"] for _, record in read_records([DATASETS / dataset])}
+    kind = rules & {"render_phantom", "fetch_images"}
+    if len(kind) != 1:
         sys.exit(
             f"{DATASETS}: the records don't say where the images of {run} come from: keep them"
         )
-    ((dataset, (rule,)),) = kinds.items()
-    return images_of(dataset, rendered=rule == "render_phantom")
+    return images_of(dataset, rendered=kind == {"render_phantom"})
 
 
 def scores_of(run: Path, kept: Path) -> pd.DataFrame:
