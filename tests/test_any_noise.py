@@ -12,7 +12,7 @@ from conftest import ROOT
 from engine.configuration import checked, read_file
 from engine.messages import InputError
 from engine.methods import methods_of
-from methods.unet import UNet
+from methods.unet import Scale, UNet, zeros
 from methods.unet_any import build_network, strength
 from noise.device_random import DeviceGenerator
 from noise.models import corrupt, gain_and_deviation
@@ -388,7 +388,20 @@ def test_without_biases_twice_the_contrast_and_noise_have_twice_the_answer():
     seen, told = torch.randn(2, 5, 16, 16), torch.randn(2, 3)
     once = network(seen, told)
     torch.testing.assert_close(network(2 * seen, told), 2 * once)
-    assert (network(seen, told.flip(0)) - once).abs().mean() > 1e-3
+
+
+def test_what_is_told_scales_the_channels_of_blocks_and_between_them():
+    network = UNet(5, 1, [4, 8], 1, told=3)
+    for weights in network.parameters():
+        torch.nn.init.normal_(weights, std=0.2)
+    changes = [each.change for each in network.modules() if isinstance(each, Scale)]
+    assert len(changes) == 4 + 3, "of four blocks, and of head, skip and tail"
+    seen, told = torch.randn(2, 5, 16, 16), torch.randn(2, 3)
+    for change in changes:
+        before = network(seen, told)
+        zeros(change)
+        assert (network(seen, told) - before).abs().mean() > 1e-4
+    assert torch.equal(network(seen, told), network(seen, told.flip(0)))
 
 
 def test_the_vector_says_how_strong_noise_is_in_dark_and_bright_parts():

@@ -82,9 +82,10 @@ class UNet(nn.Module):
         inputs, outputs: Channels.
         widths: Channels at each resolution, the finest (half the image's) first.
         blocks: Residual blocks at each resolution; at the coarsest, twice as many.
-        told: Length of the vector that says what noise an image has. With one there are no biases:
-            what is twice as strong then has twice the answer, but for the scales of the blocks.
-            0: nothing is said.
+        told: Length of the vector that says what noise an image has. It scales the channels: within
+            each block, of what is handed across, behind the first convolution and before the last
+            one. And there are no biases: what is twice as strong has twice the answer, but for
+            these scales. 0: nothing is said.
     """
 
     def __init__(
@@ -97,26 +98,28 @@ class UNet(nn.Module):
             return Stage(*(Block(width, told) for _ in range(count)))
 
         self.head = nn.Conv2d(4 * inputs, widths[0], 3, padding=1, bias=bias)
+        self.scale_head, self.scale_tail = Scale(widths[0], told), Scale(widths[0], told)
         self.encoder = nn.ModuleList(stage(fine) for fine, _ in levels)
         self.down = nn.ModuleList(nn.Conv2d(f, c, 2, stride=2, bias=bias) for f, c in levels)
+        self.scale_skips = nn.ModuleList(Scale(fine, told) for fine, _ in levels)
         self.bottom = stage(widths[-1], 2 * blocks)
         self.up = nn.ModuleList(nn.Conv2d(c, 4 * f, 1, bias=bias) for f, c in levels)
         self.decoder = nn.ModuleList(stage(fine) for fine, _ in levels)
         self.tail = zeros(nn.Conv2d(widths[0], 4 * outputs, 3, padding=1, bias=bias))
 
     def forward(self, x: torch.Tensor, told: torch.Tensor | None = None) -> torch.Tensor:
-        x = self.head(pixel_unshuffle(x, 2))
+        x = self.scale_head(self.head(pixel_unshuffle(x, 2)), told)
         skipped = []
-        for encode, down in zip(self.encoder, self.down, strict=True):
+        for encode, scale, down in zip(self.encoder, self.scale_skips, self.down, strict=True):
             x = encode(x, told)
-            skipped.append(x)
+            skipped.append(scale(x, told))
             x = down(x)
         x = self.bottom(x, told)
         for up, decode in zip(reversed(self.up), reversed(self.decoder), strict=True):
             # In this order, since the sum takes the layout of the first, and on a GPU that of
             # pixel_shuffle is another one.
             x = decode(skipped.pop() + pixel_shuffle(up(x), 2), told)
-        return pixel_shuffle(self.tail(x), 2)
+        return pixel_shuffle(self.tail(self.scale_tail(x, told)), 2)
 
 
 class Stage(nn.Sequential):
@@ -129,23 +132,30 @@ class Stage(nn.Sequential):
 
 
 class Block(nn.Module):
-    """Adds to its input what two convolutions make of it.
-
-    A vector that says what noise an image has, shape (N, told), scales the channels between the
-    two. Source of the idea: E. Perez et al., FiLM, AAAI 2018.
-    """
+    """Adds to its input what two convolutions make of it, the channels between them scaled."""
 
     def __init__(self, width: int, told: int = 0) -> None:
         super().__init__()
         self.first = nn.Conv2d(width, width, 3, padding=1, bias=not told)
         self.second = zeros(nn.Conv2d(width, width, 3, padding=1, bias=not told))
-        self.scale = zeros(nn.Linear(told, width)) if told else None
+        self.scale = Scale(width, told)
 
     def forward(self, x: torch.Tensor, told: torch.Tensor | None = None) -> torch.Tensor:
-        found = relu(self.first(relu(x)), inplace=True)
-        if self.scale is not None:
-            found = found * (1 + self.scale(told))[:, :, None, None]
-        return x + self.second(found)
+        return x + self.second(self.scale(relu(self.first(relu(x)), inplace=True), told))
+
+
+class Scale(nn.Module):
+    """Scales channels by what a vector says, shape (N, told); where nothing is told, by nothing.
+
+    Source of the idea: E. Perez et al., FiLM, AAAI 2018.
+    """
+
+    def __init__(self, width: int, told: int) -> None:
+        super().__init__()
+        self.change = zeros(nn.Linear(told, width)) if told else None
+
+    def forward(self, x: torch.Tensor, told: torch.Tensor | None) -> torch.Tensor:
+        return x if self.change is None else x * (1 + self.change(told))[:, :, None, None]
 
 
 def zeros(layer: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:
