@@ -381,22 +381,25 @@ def test_the_untrained_network_answers_with_the_best_linear_guess(conditioning):
         assert error < (slope * (guess - 0.5) + 0.5 - clean).square().mean()
 
 
-def test_without_biases_twice_the_contrast_and_noise_have_twice_the_answer():
+def told_network() -> tuple[UNet, torch.Tensor, torch.Tensor]:
+    """A network without biases with weights at random, and what it sees and is told."""
     network = UNet(5, 1, [4, 8], 1, told=3)
     for weights in network.parameters():
         torch.nn.init.normal_(weights, std=0.2)
-    seen, told = torch.randn(2, 5, 16, 16), torch.randn(2, 3)
+    return network, torch.randn(2, 5, 16, 16), torch.randn(2, 3)
+
+
+def test_without_biases_twice_the_contrast_and_noise_have_twice_the_answer():
+    network, seen, told = told_network()
     once = network(seen, told)
     torch.testing.assert_close(network(2 * seen, told), 2 * once)
+    assert (network(seen, told.flip(0)) - once).abs().mean() > 1e-3
 
 
 def test_what_is_told_scales_the_channels_of_blocks_and_between_them():
-    network = UNet(5, 1, [4, 8], 1, told=3)
-    for weights in network.parameters():
-        torch.nn.init.normal_(weights, std=0.2)
+    network, seen, told = told_network()
     changes = [each.change for each in network.modules() if isinstance(each, Scale)]
     assert len(changes) == 4 + 3, "of four blocks, and of head, skip and tail"
-    seen, told = torch.randn(2, 5, 16, 16), torch.randn(2, 3)
     for change in changes:
         before = network(seen, told)
         zeros(change)
