@@ -37,6 +37,7 @@ from results.scores import scores
 from test_training import CPU, Gain, assert_equal, whole_and_resumed
 from train_denoiser import recipe_class
 from training.loop import train
+from training.muon import Muon, orthogonal
 from training.processor import Processor
 
 GAUSSIAN = {"distribution": "gaussian", "factor": 0.2, "mean": 1, "std": 1}
@@ -359,21 +360,57 @@ def test_learning_rate_warms_up_and_falls_to_nothing():
     assert rates == pytest.approx([1, 0.5, 0], abs=1e-12)
 
 
+@pytest.mark.parametrize("shape", [(8, 3, 3, 3), (40, 4, 3, 3), (4, 40, 1, 1)])
+def test_muon_steps_as_pytorchs_own_does_with_convolutions_as_matrices(shape):
+    """That one computes in bfloat16; what is no convolution is left to AdamW."""
+    rng, rate = torch.Generator().manual_seed(1), torch.tensor(0.1)
+    start, bias, *gradients = (torch.randn(shape, generator=rng) for _ in range(5))
+    ours = [nn.Parameter(values.clone()) for values in (bias.flatten(), start)]
+    matrix, vector = nn.Parameter(start.flatten(1).clone()), nn.Parameter(bias.flatten())
+    decay = {"weight_decay": 0.1}
+    optimizers = [
+        Muon(ours, rate, **decay),
+        torch.optim.Muon([matrix], 0.1, adjust_lr_fn="match_rms_adamw", **decay),
+        torch.optim.AdamW([vector], 0.1, **decay),
+    ]
+    for gradient in gradients:
+        for weights in (*ours, matrix, vector):
+            weights.grad = gradient.reshape(weights.shape).clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    torch.testing.assert_close(ours[0], vector)
+    moved = matrix - start.flatten(1)
+    assert (ours[1].flatten(1) - matrix).norm() < 0.02 * moved.norm()
+    assert moved.square().mean().sqrt() > 0.03
+
+
+@pytest.mark.parametrize("shape", [(6, 30), (30, 6)])
+def test_muon_steps_in_all_directions_alike(shape):
+    skewed = torch.randn(shape) * torch.logspace(0, -2, shape[1])
+    sizes = torch.linalg.svdvals(orthogonal(skewed))
+    assert 0.6 < sizes.min() < sizes.max() < 1.3
+
+
 @pytest.mark.parametrize(("device", "autocast"), PROCESSORS)
 @pytest.mark.parametrize(
-    ("kind", "model"),
-    # DnCNN has running means besides weights.
-    [(Supervised, TINY), (Supervised, TINY_DNCNN), (Noise2Noise, TINY), (Noise2Void, TINY)],
+    ("kind", "model", "settings"),
+    [
+        (Supervised, TINY, {}),
+        (Supervised, TINY, {"optimizer": "muon"}),
+        (Supervised, TINY_DNCNN, {}),  # has running means besides weights
+        (Noise2Noise, TINY, {}),
+        (Noise2Void, TINY, {}),
+    ],
 )
 def test_interrupted_training_ends_bit_identical(
-    tmp_path, monkeypatch, caplog, kind, model, device, autocast
+    tmp_path, monkeypatch, caplog, kind, model, settings, device, autocast
 ):
     monkeypatch.setattr("torch.backends.cudnn.deterministic", True)
     monkeypatch.setattr("time.process_time", Mock(side_effect=itertools.count()))
     processor = Processor(torch.device(device), autocast, capture=device == "cuda")
     caplog.set_level("INFO")
     (whole, done), (resumed, rest) = whole_and_resumed(
-        lambda: recipe_of(kind, built(*model), processor=processor), tmp_path, 5
+        lambda: recipe_of(kind, built(*model), processor=processor, **settings), tmp_path, 5
     )
     assert "resumes after step 5" in caplog.text
     assert rest.history == done.history

@@ -65,6 +65,7 @@ def recipe_of(plugin, settings, noise, processor):
     clean, network = generator(1, "processor").random((25, 16, 16)), built(plugin, settings, noise)
     training = {"batch": 6, "learning_rate": 3e-3, "keep": "last", "augmentation": "deformations"}
     training |= {"patch": 8, "magnification": 2, "texture": 0.01}
+    training["optimizer"] = "muon" if "conditioning" in settings else "adamw"
     training |= {"gain": [0.01, 0.05], "deviation": [0.02, 0.1], "first": 0.9}
     return recipe_with(recipe_class(plugin.RECIPE), network, clean, noise, processor, **training)
 

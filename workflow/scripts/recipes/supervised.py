@@ -1,8 +1,8 @@
 """Training on clean images, with fresh noise in each step from the noise model.
 
 The loss is that of the score: structural similarity with the published settings, and some mean
-squared error; or, on request, the squared error alone. AdamW, the rate warming up and then falling
-along a cosine; the kept weights are their moving average.
+squared error; or, on request, the squared error alone. AdamW or Muon, the rate warming up and then
+falling along a cosine; the kept weights are their moving average.
 """
 
 import math
@@ -14,6 +14,7 @@ from torch.nn.functional import mse_loss
 from noise.device_random import DeviceGenerator
 from noise.models import corrupt
 from training.augmentation import deformed
+from training.muon import Muon
 from training.recipe import Recipe, State, copied
 
 DATA = "clean"
@@ -22,6 +23,7 @@ BUDGET = {
     "steps": {"type": "integer", "minimum": 1},
     "batch": {"type": "integer", "minimum": 1},
     "learning_rate": {"type": "number", "exclusiveMinimum": 0, "description": "the highest"},
+    "optimizer": {"enum": ["adamw", "muon"], "default": "adamw"},
 }
 SETTINGS = BUDGET | {
     # What is minimised; similarity includes some squared error.
@@ -44,7 +46,9 @@ class Supervised(Recipe):
         super().__post_init__()
         rate, weights = torch.zeros((), device=self.processor.device), self.network.parameters()
         capture = self.processor.capture
-        self.optimizer = torch.optim.AdamW(weights, rate, capturable=capture, **ADAMW)
+        muon = self.settings.get("optimizer") == "muon"
+        kind = Muon if muon else torch.optim.AdamW
+        self.optimizer = kind(weights, rate, capturable=capture, **ADAMW)
         self.averaging = min(1.0, 1 / (AVERAGED * self.steps))
         self.averages = {name: value.clone() for name, value in self.averaged().items()}
         self.count = len(next(iter(self.arrays.values())))

@@ -156,8 +156,8 @@ def _resumed(checkpoint: Path, identity: str, recipe: Recipe) -> Progressed:
     for _, content in _sound_files(checkpoint, identity):
         recipe.network.load_state_dict(content["network"])
         recipe.optimizer.load_state_dict(content["optimizer"])
-        group = recipe.optimizer.param_groups[0]
-        group["lr"] = group["lr"].to(recipe.processor.device)  # loading leaves it on the CPU
+        for group in recipe.optimizer.param_groups:  # loading leaves the rate on the CPU
+            group["lr"] = group["lr"].to(recipe.processor.device)
         recipe.summed_error.copy_(content["summed_error"])
         recipe.restore(content["recipe"])
         return Progressed(**content["progressed"])

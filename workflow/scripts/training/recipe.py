@@ -99,7 +99,8 @@ class Recipe:
 
     def prepare(self, step: int) -> None:
         """Set what a step needs besides its images."""
-        self.optimizer.param_groups[0]["lr"].fill_(self.learning_rate(step))
+        for group in self.optimizer.param_groups:
+            group["lr"].fill_(self.learning_rate(step))
 
     def chosen(self, step: int) -> np.ndarray:
         """Return which images this step sees: at most `batch` places in the arrays."""
