@@ -287,11 +287,13 @@ def test_each_stage_warms_up_and_its_rate_falls_to_nothing():
     assert recipe_with(steps=2, first=0.9).first_steps == 1
 
 
-@pytest.mark.parametrize("stopped", [10, 36, 50])
-def test_interrupted_training_ends_bit_identical(tmp_path, stopped):
+@pytest.mark.parametrize(
+    ("stopped", "optimizer"), [(10, "adamw"), (36, "adamw"), (50, "adamw"), (36, "muon")]
+)
+def test_interrupted_training_ends_bit_identical(tmp_path, stopped, optimizer):
     """In the first stage, right between the two, and in the second."""
     (whole, done), (resumed, rest) = whole_and_resumed(
-        lambda: recipe_with(first=0.6, steps=60), tmp_path, stopped
+        lambda: recipe_with(first=0.6, steps=60, optimizer=optimizer), tmp_path, stopped
     )
     assert rest.history == done.history
     assert rest.images == done.images == 240

@@ -32,7 +32,7 @@ class Muon(torch.optim.AdamW):
     def step(self) -> None:
         """Update the weights by their gradients."""
         group = self.param_groups[1]
-        for weights in group["params"]:
+        for weights in (each for each in group["params"] if each.grad is not None):
             state = self.state[weights]
             if not state:  # with the names that AdamW looks for
                 state |= {"step": torch.zeros(()), "exp_avg": torch.zeros_like(weights)}
