@@ -46,8 +46,7 @@ class Supervised(Recipe):
         super().__post_init__()
         rate, weights = torch.zeros((), device=self.processor.device), self.network.parameters()
         capture = self.processor.capture
-        muon = self.settings.get("optimizer") == "muon"
-        kind = Muon if muon else torch.optim.AdamW
+        kind = Muon if self.settings.get("optimizer") == "muon" else torch.optim.AdamW
         self.optimizer = kind(weights, rate, capturable=capture, **ADAMW)
         self.averaging = min(1.0, 1 / (AVERAGED * self.steps))
         self.averages = {name: value.clone() for name, value in self.averaged().items()}

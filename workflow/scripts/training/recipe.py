@@ -99,8 +99,9 @@ class Recipe:
 
     def prepare(self, step: int) -> None:
         """Set what a step needs besides its images."""
+        rate = self.learning_rate(step)
         for group in self.optimizer.param_groups:
-            group["lr"].fill_(self.learning_rate(step))
+            group["lr"].fill_(rate)
 
     def chosen(self, step: int) -> np.ndarray:
         """Return which images this step sees: at most `batch` places in the arrays."""
