@@ -21,12 +21,15 @@ import apply_network
 from conftest import ROOT, TWO_NOISES, environment_with
 from engine import digests
 from engine.messages import InputError
+from files.atomic import file_digest
 from files.models import load_model, load_safetensors, save_safetensors
 from files.tensors import save_tensors
 from methods import autoencoder, dncnn, noise2noise, unet
 from noise.seeds import generator
 from release import main as release_main
 from release import released
+from results import evidence
+from results.evidence import made_in
 from test_denoisers import GAUSSIAN, POISSON
 from test_steps import job
 from test_training import CPU
@@ -277,7 +280,7 @@ def estimate_noise(image):
 
 
 @pytest.mark.slow
-def test_a_run_tells_a_conditioned_network_the_noise_or_estimates_it(project):
+def test_a_run_tells_a_conditioned_network_the_noise_or_estimates_it(project, monkeypatch):
     scripts, results = project.folder / "workflow/scripts", project.folder / "results/phantom"
     (scripts / "methods/told.py").write_text(PLUGIN)
     (scripts / "noise/estimation.py").write_text(ESTIMATION)
@@ -314,6 +317,21 @@ def test_a_run_tells_a_conditioned_network_the_noise_or_estimates_it(project):
     estimating = ["noise/estimation.py" in code for code in codes]
     expected = [name == "estimated" for name in ["autoencoder", *given]]
     assert estimating == expected, "told ones do not depend on the estimate"
+
+    # What is kept of a run says which file a method was given, and what made that.
+    monkeypatch.chdir(project.folder)
+    # This process knows no plug-in of that project.
+    monkeypatch.setattr(evidence, "method_schema", lambda *_: {"properties": {}})
+    run, model = Path("results/phantom"), Path(models.format(noise=noise))
+    made = made_in(run, {})
+    own, from_file = made[f"{noise}/told"], made[f"{noise}/from_file"]
+    assert own["made"][1] and own["settings"]["training"]["steps"] == 1
+    assert all(from_file[key] == own[key] for key in ("settings", "made"))
+    assert from_file["model"] == file_digest(model) and "model" not in own
+    assert from_file["told"] == settings[noise] and made[f"{noise}/wrong"]["told"] == other
+    model.write_bytes(b"another")
+    with pytest.raises(SystemExit, match="estimated: its network or what it is told differs"):
+        made_in(run, made)
 
 
 def test_an_image_whose_noise_cannot_be_estimated_is_refused(tmp_path, told):

@@ -11,8 +11,8 @@ import pandas as pd
 import yaml
 
 from engine.checks import fill_defaults, method_schema
-from engine.records import LOGS, RECORDS, read_records
-from files.atomic import replacing
+from engine.records import LOGS, RECORDS, read_record, read_records, record_path
+from files.atomic import file_digest, replacing
 from results.pages import write_texts
 from results.reading import REPLICATE, read_scores
 from results.wording import images_of
@@ -57,30 +57,51 @@ def made_in(run: Path, before: dict[str, Entry]) -> dict[str, Entry]:
     """Return what made each method's results, by `NOISE/METHOD`, earlier and in a run's records.
 
     Raises:
-        SystemExit: When a method had other settings, since its runs are then no replicates.
+        SystemExit: When a method had other settings, or was given another network, since its runs
+            are then no replicates.
     """
     found, records = dict(before), list(read_records([run]))
     own = {None, *read_by(records, "score_images")}
     for path, record in records:
         rule, params = record["rule"], record["params"]
-        if rule in ("train_denoiser", "filter_images"):
+        given = rule == "apply_network" and params["given"]
+        if rule in ("train_denoiser", "filter_images") or given:
             noise, *parts = path.relative_to(run / RECORDS / rule).with_suffix("").parts
             (method,) = (part for part in parts if not part.isdigit())
             name = f"{noise}/{method}"
-            kept = {key: params[key] for key in ("plugin", "settings", "noise")}
+            kept = {key: params.get(key) for key in ("plugin", "settings", "noise")}
             if params.get("learns_from") not in own:
                 kept["learns_from"] = params["learns_from"]
+            if given:
+                model = Path(record["inputs"][1])
+                log, record = training_of(model)
+                settings = record["params"]["settings"] if record else {}
+                kept |= {"settings": settings, "told": params["told"], "model": file_digest(model)}
+            else:
+                log = run / LOGS / path.relative_to(run / RECORDS).with_suffix(".log")
             entry = found.setdefault(name, kept | {"made": {}})
             if completed(entry) != completed(kept):
-                sys.exit(f"{name}: its settings differ among runs; give the run a new name")
+                what = "network or what it is told differs" if given else "settings differ"
+                sys.exit(f"{name}: its {what} among runs; give the run a new name")
             entry |= kept
-            if rule == "train_denoiser":
+            if record.get("rule") == "train_denoiser":
                 number = int(parts[-1]) if parts[-1].isdigit() else 1
-                packages = (f"{name} {version}" for name, version in params["packages"].items())
-                log = run / LOGS / path.relative_to(run / RECORDS).with_suffix(".log")
-                made_on = re.findall(r" runs on (.*?):", log.read_text(encoding="utf-8"))
-                entry["made"][number] = ", ".join([record["made"][:10], *packages, *made_on[-1:]])
+                entry["made"][number] = trained(record, log)
     return dict(sorted(found.items()))
+
+
+def trained(record: Entry, log: Path) -> str:
+    """Return when a network was trained, with which packages, and on what."""
+    packages = (f"{name} {version}" for name, version in record["params"]["packages"].items())
+    made_on = re.findall(r" runs on (.*?):", log.read_text(encoding="utf-8"))
+    return ", ".join([record["made"][:10], *packages, *made_on[-1:]])
+
+
+def training_of(model: Path) -> tuple[Path, Entry]:
+    """Return the log and the record of a training in results/; no record if it was elsewhere."""
+    *run, _, noise, name = "", "", *model.parts  # a path may have fewer parts
+    log = Path(*run, LOGS, "train_denoiser", noise, name).with_suffix(".log")
+    return log, read_record(record_path(log))
 
 
 def completed(entry: Entry) -> Entry:
