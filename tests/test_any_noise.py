@@ -9,15 +9,16 @@ import pytest
 import torch
 
 from conftest import ROOT
+from distributions import poisson_gaussian
 from engine.configuration import checked, read_file
 from engine.messages import InputError
 from engine.methods import methods_of
 from methods.unet import Scale, UNet, zeros
-from methods.unet_any import build_network, strength
+from methods.unet_any import LEAST, Anscombe, build_network
 from noise.device_random import DeviceGenerator
 from noise.models import corrupt, gain_and_deviation
 from noise.seeds import generator
-from recipes.any_noise import AnyNoise, patches, windows
+from recipes.any_noise import POWER, AnyNoise, patches, windows
 from recipes.supervised import Supervised
 from test_training import CPU
 from training import augmentation
@@ -107,13 +108,15 @@ def test_patches_are_parts_of_the_images_at_all_their_resolutions():
     images, side = torch.rand(120, 1, 48, 48), 16
     twice = sampled(images, windows(images, 96, 0.5, Corner()))
     resolutions = [twice, images, torch.nn.functional.avg_pool2d(images, 2)]
-    found, counts, places = patches(images, side, seeded(), deforms=False), [0] * 3, set()
+    found, whole = patches(images, side, seeded(), deforms=False)
+    counts, places = [0] * 3, set()
     assert found.shape == (120, 1, side, side)
     for one, patch in enumerate(found):
         for which, part in enumerate(resolutions):
             windows_of_it = part[one, 0].unfold(0, side, 1).unfold(1, side, 1)
             same = (windows_of_it - patch[0]).abs().amax((-2, -1)) < 1e-4
             counts[which] += bool(same.any())
+            assert not same.any() or bool(whole[one]) == (which == 2)
             places |= {(which, *place) for place in same.nonzero().tolist()}
     assert sum(counts) == 120, "each is found once"
     assert min(counts[:2]) > 18
@@ -130,7 +133,7 @@ class Corner:
 
 def test_an_image_as_large_as_a_patch_is_a_patch_or_seen_from_nearer():
     images = torch.rand(60, 1, 16, 16)
-    found = patches(images, 16, seeded(), deforms=False)
+    found, _ = patches(images, 16, seeded(), deforms=False)
     whole = (found - images).abs().amax((1, 2, 3)) < 1e-5
     assert 15 < whole.sum() < 45
     assert (found.diff().abs().mean((1, 2, 3)) < 0.8 * images.diff().abs().mean((1, 2, 3))).equal(
@@ -141,7 +144,7 @@ def test_an_image_as_large_as_a_patch_is_a_patch_or_seen_from_nearer():
 def test_patches_may_be_magnified_four_times():
     """Of a slope, which tells the resolution."""
     images = (torch.arange(64.0) / 64).expand(200, 1, 64, 64)
-    found = patches(images, 16, seeded(), deforms=False, magnification=4)
+    found, _ = patches(images, 16, seeded(), deforms=False, magnification=4)
     steps = 64 * (found[:, 0, 8, 12] - found[:, 0, 8, 4]) / 8
     counts = [int((steps - step).abs().lt(0.1 * step).sum()) for step in (0.25, 0.5, 1, 2, 4)]
     assert sum(counts) == 200
@@ -201,7 +204,7 @@ def test_texture_belongs_to_an_image_and_leaves_its_black_and_its_white():
 def test_a_training_sees_texture_if_it_should():
     smooth = torch.full((3, 1, 64, 64), 0.5)
     for texture, most in ((0, 1e-6), (0.03, 0.1)):
-        found = patches(smooth, 16, seeded(), deforms=True, texture=texture) - 0.5
+        found = patches(smooth, 16, seeded(), deforms=True, texture=texture)[0] - 0.5
         varied = (found - found.mean((-2, -1), keepdim=True)).std((1, 2, 3))
         assert (varied <= most).all() and (varied > 1e-3).all() == (texture > 0)
 
@@ -245,17 +248,30 @@ def test_a_step_draws_noise_over_the_whole_range_and_tells_it(monkeypatch):
     for values, (low, high) in ((gain, TRAINING["gain"]), (deviation, TRAINING["deviation"])):
         assert values.shape == (180, 1, 1, 1)
         assert low <= values.min() < 1.2 * low and high / 1.2 < values.max() <= high
-        assert values.median() == pytest.approx((low * high) ** 0.5, rel=0.4), "log-uniform"
     weak = (0.5 * gain + deviation**2 < 0.01).flatten()  # so that nothing is clipped
     expected = (0.5 * gain + deviation**2).flatten()[weak]
     np.testing.assert_allclose(noisy[weak].var((1, 2, 3)), expected, rtol=0.45)
     assert weak.sum() > 40
 
 
+def test_noise_is_log_uniform_for_parts_and_strong_more_often_for_whole_images():
+    recipe, whole = recipe_with(), torch.arange(8000).view(-1, 1, 1, 1) < 4000
+    recipe.prepare(0)
+    found = recipe.strength(0.01, 0.2, whole)
+    assert found.shape == whole.shape
+    for which, uniform in ((~whole, torch.log), (whole, lambda each: each**POWER)):
+        low, high = uniform(torch.tensor([0.01, 0.2]))
+        shares = (uniform(found[which]) - low) / (high - low)
+        assert shares.min() >= -1e-6 and shares.max() <= 1 + 1e-6
+        tenths = torch.arange(1, 10) / 10
+        torch.testing.assert_close(shares.quantile(tenths), tenths, rtol=0, atol=0.03)
+    assert found[whole].median() > 1.5 * found[~whole].median()
+
+
 # ------------------------------------------------------------------------------------- the network
 
 
-BOTH = pytest.mark.parametrize("conditioning", ["maps", "scales"])
+BOTH = pytest.mark.parametrize("conditioning", ["maps", "stabilised"])
 
 
 def trained_a_little(conditioning: str = "maps") -> torch.nn.Module:
@@ -407,12 +423,43 @@ def test_what_is_told_scales_the_channels_of_blocks_and_between_them():
     assert torch.equal(network(seen, told), network(seen, told.flip(0)))
 
 
-def test_the_vector_says_how_strong_noise_is_in_dark_and_bright_parts():
-    def vector(gain, deviation):
-        return strength(*(torch.full((1, 1, 1, 1), value) for value in (gain, deviation)))
+def numbers(*values: float) -> tuple[torch.Tensor, ...]:
+    return tuple(torch.full((1, 1, 1, 1), value) for value in values)
 
-    assert vector(0.04, 0.01).shape == (1, 2)
-    dark, bright = vector(0.04, 0.01).flatten()
-    assert dark < bright and torch.equal(*vector(0.0, 0.1).T)
-    torch.testing.assert_close(vector(1e-6, 0.1), vector(0.0, 0.1), rtol=0, atol=1e-3)
-    assert vector(0.0, 0.0).isfinite().all()
+
+STRENGTHS = [(0.04, 0.01), (0.0025, 0.01), (0.06, 0.004), (1e-6, 0.1), (0.0, 0.2), (0.01, 0.05)]
+
+
+@pytest.mark.parametrize(("gain", "deviation"), STRENGTHS)
+def test_stabilised_noise_has_one_strength_and_the_transform_has_a_way_back(gain, deviation):
+    transform = Anscombe(*numbers(gain, deviation))
+    grey = torch.linspace(0, 1, 65).view(1, 1, 1, -1)
+    stable = transform.forward(grey)
+    assert (stable[..., [0, -1]] - grey[..., [0, -1]]).abs().max() < 1e-6
+    assert (stable.diff() > 0).all()
+    torch.testing.assert_close(transform.inverse(stable), grey, rtol=0, atol=1e-6)
+    if gain == 0:
+        torch.testing.assert_close(stable, grey)
+    noise = {"dose": 1 / max(gain, 1e-6), "electronic": deviation}
+    bright = grey[..., 24:].expand(1, 1, 20_000, -1)
+    noisy = poisson_gaussian.draw(bright, seeded(), **noise)
+    spread = transform.forward(noisy).std((0, 1, 2))
+    torch.testing.assert_close(
+        spread, transform.sigma.expand(1, 1, 1, 41).flatten(), rtol=0.07, atol=0
+    )
+
+
+def test_far_below_black_nothing_becomes_brighter_again():
+    transform = Anscombe(*numbers(0.04, 0.01))
+    assert (transform.inverse(torch.linspace(-2, 1, 301)).diff() >= 0).all()
+
+
+def test_what_a_network_is_told_says_how_strong_noise_is_and_of_which_kind():
+    def told(gain, deviation):
+        return Anscombe(*numbers(gain, deviation)).told()
+
+    assert told(0.04, 0.01).shape == (1, 2)
+    assert (told(0.04, 0.01) > told(0.0025, 0.01)).all(), "stronger, and more of it quanta"
+    assert told(0.0, 0.1)[0, 1] == -1
+    torch.testing.assert_close(told(1e-6, 0.1), told(0.0, 0.1), rtol=0, atol=1e-3)
+    torch.testing.assert_close(told(0.0, 0.0), told(0.0, LEAST))

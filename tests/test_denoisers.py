@@ -78,7 +78,7 @@ CASES = [
     (unet, SMALL, GAUSSIAN),
     (unet, SMALL, DETECTOR),
     (unet_any, SMALL, DETECTOR),
-    (unet_any, SMALL | {"conditioning": "scales"}, DETECTOR),
+    (unet_any, SMALL | {"conditioning": "stabilised"}, DETECTOR),
     (unet_lattice, SMALL, POISSON),
     (dncnn, {"depth": 4, "width": 8}, GAUSSIAN),
     # These two learn the mean of noisy values, so it should be the clean one.

@@ -39,7 +39,10 @@ EXPORTED = ["autoencoder", "dncnn", "told", "unet", "unet_any", "unet_lattice"]
 
 @pytest.mark.parametrize(
     ("plugin", "settings"),
-    [*((plugin, SMALL) for plugin in EXPORTED), ("unet_any", SMALL | {"conditioning": "scales"})],
+    [
+        *((plugin, SMALL) for plugin in EXPORTED),
+        ("unet_any", SMALL | {"conditioning": "stabilised"}),
+    ],
 )
 def test_an_exported_network_answers_as_the_loaded_one_at_any_size(
     tmp_path, monkeypatch, plugin, settings

@@ -43,7 +43,7 @@ CASES = [
     (unet, SMALL, GAUSSIAN),
     (unet, SMALL, DETECTOR),
     (unet_any, SMALL, DETECTOR),
-    (unet_any, SMALL | {"conditioning": "scales"}, DETECTOR),
+    (unet_any, SMALL | {"conditioning": "stabilised"}, DETECTOR),
     (unet_lattice, SMALL, POISSON),
     (dncnn, {"depth": 3, "width": 4}, GAUSSIAN),
     (noise2noise, SMALL, POISSON),

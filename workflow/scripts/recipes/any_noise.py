@@ -1,9 +1,9 @@
 """Training for noise of any strength in a range, which the network is told: fresh noise each step.
 
-Poisson-Gaussian noise; gain and deviation are drawn for each image, log-uniform in their ranges.
-The network sees patches, at several times the images' resolution, at their own, at half of it, and
-so on, since it is to be used on images of any size. Texture can be added to them, if the images
-have less of it than those that it is for. Loss and optimizer are those of `supervised`.
+Poisson-Gaussian noise; gain and deviation are drawn for each image. The network sees patches, at
+several times the images' resolution, at their own, at half of it, and so on, since it is to be used
+on images of any size. Texture can be added to them, if the images have less of it than those that
+it is for. Loss and optimizer are those of `supervised`.
 """
 
 import math
@@ -19,6 +19,7 @@ from noise.models import gain_and_deviation
 from recipes.supervised import BUDGET, Supervised, flipped
 from training.augmentation import deformed, sampled, textured
 
+POWER = 0.5  # of the standard deviation, which is drawn evenly for whole images
 DATA = "clean"
 USES = ["clean images", "noise model"]
 SETTINGS = BUDGET | {
@@ -66,15 +67,21 @@ class AnyNoise(Supervised):
     def losses(self) -> tuple[torch.Tensor, torch.Tensor]:
         images = flipped(self.batch_of("clean"), self.rng)
         side, *shown = (self.settings[key] for key in ("patch", "magnification", "texture"))
-        found = patches(images, side, self.rng, self.deforms(), *shown)
-        clean = self.processor.batch(found.squeeze(1))
-        gain, deviation = (self.strength(*self.settings[key]) for key in ("gain", "deviation"))
+        found, whole = patches(images, side, self.rng, self.deforms(), *shown)
+        clean, whole = self.processor.batch(found.squeeze(1)), whole.view(-1, 1, 1, 1)
+        gain = self.strength(*(each**0.5 for each in self.settings["gain"]), whole) ** 2
+        deviation = self.strength(*self.settings["deviation"], whole)
         return losses_told(self, self.network, clean, gain, deviation)
 
-    def strength(self, low: float, high: float) -> torch.Tensor:
-        """Return a number for each image of a step, shape (batch, 1, 1, 1), log-uniform."""
-        logarithm = self.rng.uniform(math.log(low), math.log(high), (len(self.indices), 1, 1, 1))
-        return logarithm.exp()
+    def strength(self, low: float, high: float, whole: torch.Tensor) -> torch.Tensor:
+        """Return a number for each image of a step, shape (batch, 1, 1, 1).
+
+        Log-uniform for parts of images. Whole images, at the lowest resolution, are the ones from
+        which there is most to learn with strong noise: it is drawn more often there.
+        """
+        share = self.rng.random(whole.shape)
+        even = (low**POWER + share * (high**POWER - low**POWER)) ** (1 / POWER)
+        return torch.where(whole, even, low * (high / low) ** share)
 
 
 def losses_told(
@@ -105,7 +112,7 @@ def patches(
     deforms: bool,
     magnification: int = 2,
     texture: float = 0,
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return a patch of each image, in half of the cases of the image at its lowest resolution.
 
     The resolutions are `magnification` times the image's (interpolated), half of that, and so on,
@@ -120,7 +127,7 @@ def patches(
         texture: Greatest standard deviation of an octave at the highest resolution, see `textured`.
 
     Returns:
-        Shape (N, 1, side, side).
+        The patches, shape (N, 1, side, side), and which are of the lowest resolution, shape (N,).
     """
 
     def patch(of: torch.Tensor, spacing: float) -> torch.Tensor:
@@ -135,9 +142,10 @@ def patches(
         found.append(patch(images, 1.0))
         images = avg_pool2d(images, 2)
     higher = rng.integers(0, len(found) - 1, (count,))
-    chosen = torch.where(rng.random((count,)) < 0.5, len(found) - 1, higher)
+    whole = rng.random((count,)) < 0.5
+    chosen = torch.where(whole, len(found) - 1, higher)
     shown = torch.stack(found, 1)[torch.arange(count, device=images.device), chosen]
-    return textured(shown, texture, 2.0**chosen, rng) if texture else shown
+    return textured(shown, texture, 2.0**chosen, rng) if texture else shown, whole
 
 
 def windows(images: torch.Tensor, side: int, spacing: float, rng: DeviceGenerator) -> torch.Tensor:
