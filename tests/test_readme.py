@@ -139,7 +139,7 @@ def test_results_are_pasted():
         counts |= {name: len(pasted)} if pasted else {}
     assert counts == {
         "README.md": 1,
-        "docs/any-noise.md": 3,
+        "docs/any-noise.md": 7,
         "docs/blind-spot.md": 3,
         "docs/denoisers.md": 9,
         "docs/estimation.md": 4,

@@ -13,6 +13,7 @@ import yaml
 from engine.checks import fill_defaults, method_schema
 from engine.records import LOGS, RECORDS, read_record, read_records, record_path
 from files.atomic import file_digest, replacing
+from files.models import load_model
 from results.pages import write_texts
 from results.reading import REPLICATE, read_scores
 from results.wording import images_of
@@ -73,10 +74,11 @@ def made_in(run: Path, before: dict[str, Entry]) -> dict[str, Entry]:
             if params.get("learns_from") not in own:
                 kept["learns_from"] = params["learns_from"]
             if given:
-                model = Path(record["inputs"][1])
-                log, record = training_of(model)
-                settings = record["params"]["settings"] if record else {}
-                kept |= {"settings": settings, "told": params["told"], "model": file_digest(model)}
+                file = Path(record["inputs"][1])
+                log, record = training_of(file)
+                model = load_model(file)
+                kept["settings"] = model["settings"] | {"training": model["training"]}
+                kept |= {"told": params["told"], "model": file_digest(file)}
             else:
                 log = run / LOGS / path.relative_to(run / RECORDS).with_suffix(".log")
             entry = found.setdefault(name, kept | {"made": {}})
