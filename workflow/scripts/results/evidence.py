@@ -73,37 +73,38 @@ def made_in(run: Path, before: dict[str, Entry]) -> dict[str, Entry]:
             kept = {key: params.get(key) for key in ("plugin", "settings", "noise")}
             if params.get("learns_from") not in own:
                 kept["learns_from"] = params["learns_from"]
+            log = run / LOGS / path.relative_to(run / RECORDS).with_suffix(".log")
+            made = trained(record, log)
             if given:
-                file = Path(record["inputs"][1])
-                log, record = training_of(file)
-                model = load_model(file)
-                kept["settings"] = model["settings"] | {"training": model["training"]}
-                kept |= {"told": params["told"], "model": file_digest(file)}
-            else:
-                log = run / LOGS / path.relative_to(run / RECORDS).with_suffix(".log")
+                _, file, *_ = map(Path, record["inputs"])  # the noisy images come first
+                of_network, made = given_network(file)
+                kept |= {"told": params["told"]} | of_network
             entry = found.setdefault(name, kept | {"made": {}})
             if completed(entry) != completed(kept):
                 what = "network or what it is told differs" if given else "settings differ"
                 sys.exit(f"{name}: its {what} among runs; give the run a new name")
             entry |= kept
-            if record.get("rule") == "train_denoiser":
-                number = int(parts[-1]) if parts[-1].isdigit() else 1
-                entry["made"][number] = trained(record, log)
+            if made:
+                entry["made"][int(parts[-1]) if parts[-1].isdigit() else 1] = made
     return dict(sorted(found.items()))
 
 
-def trained(record: Entry, log: Path) -> str:
-    """Return when a network was trained, with which packages, and on what."""
+def given_network(model: Path) -> tuple[Entry, str | None]:
+    """Return what an entry says of a network that is given, and `trained` if it was in results/."""
+    held = load_model(model)
+    about = {"settings": held["settings"] | {"training": held["training"]}}
+    *run, _, noise, name = "", "", *model.parts  # a path may have fewer parts
+    log = Path(*run, LOGS, "train_denoiser", noise, name).with_suffix(".log")
+    return about | {"model": file_digest(model)}, trained(read_record(record_path(log)), log)
+
+
+def trained(record: Entry, log: Path) -> str | None:
+    """Return when a network was trained, with which packages, and on what; None of other jobs."""
+    if record.get("rule") != "train_denoiser":
+        return None
     packages = (f"{name} {version}" for name, version in record["params"]["packages"].items())
     made_on = re.findall(r" runs on (.*?):", log.read_text(encoding="utf-8"))
     return ", ".join([record["made"][:10], *packages, *made_on[-1:]])
-
-
-def training_of(model: Path) -> tuple[Path, Entry]:
-    """Return the log and the record of a training in results/; no record if it was elsewhere."""
-    *run, _, noise, name = "", "", *model.parts  # a path may have fewer parts
-    log = Path(*run, LOGS, "train_denoiser", noise, name).with_suffix(".log")
-    return log, read_record(record_path(log))
 
 
 def completed(entry: Entry) -> Entry:
