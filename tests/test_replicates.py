@@ -175,8 +175,8 @@ def test_scores_of_rows_are_kept_and_shown_before_a_run_is_complete(finished: Pr
     scores = project.folder / "results/phantom/scores"
     late = scores / "poisson_0.2_1/unet.csv"
     aside = late.rename(tmp_path / "late.csv")
-    arguments = ["evidence.py", "results/phantom", "--yardstick=unet", "--configfile=config.yaml"]
-    assert project.script(*arguments).returncode == 0
+    tool = ["evidence.py", "results/phantom", "--yardstick", "unet", "--configfile"]
+    assert project.script(*tool, "config.yaml").returncode == 0
     page = project.folder / "resources/evidence/phantom.md"
     rows = [line.split("|") for line in page.read_text().split("##")[0].splitlines() if "|" in line]
     before = {row[1].strip(): [cell.strip() for cell in row[2:4]] for row in rows}
@@ -184,13 +184,16 @@ def test_scores_of_rows_are_kept_and_shown_before_a_run_is_complete(finished: Pr
     shutil.rmtree(scores)
     late.parent.mkdir(parents=True)
     aside.rename(late)
-    assert project.script(*arguments).returncode == 0
+    chosen = TWO_NOISES[::-1]
+    (project.folder / "chosen.yaml").write_text(f"select: {{noise: {chosen[:1]}}}\n")
+    assert project.script(*tool, "config.yaml", "chosen.yaml").returncode == 0
     expected = pd.read_csv(finished.folder / "results/phantom/scores.csv")
     means = expected.groupby(["method", "noise"])["ssim"].mean()
     text = page.read_text()
     rows = [line.split("|") for line in text.split("##")[0].splitlines() if "|" in line]
     after = {row[1].strip(): [cell.strip() for cell in row[2:4]] for row in rows}
-    assert after["U-Net"] == [f"{means['unet', noise]:.4f}" for noise in TWO_NOISES]
-    assert after["median"] == before["median"]
+    assert after["Method"] == chosen, "what is selected comes first"
+    assert after["U-Net"] == [f"{means['unet', noise]:.4f}" for noise in chosen]
+    assert after["median"] == before["median"][::-1]
     below = means["unet", "poisson_0.2_1"] - means["median", "poisson_0.2_1"]
     assert f"{below:.4f}" in text.split("## How far below")[1].split("##")[0]

@@ -33,7 +33,7 @@ def page(
     noise: list[str],
     yardstick: str,
 ) -> str:
-    """Return the page of a run: a row a method, a column a noise setting, as they are configured.
+    """Return the page of a run: a row a method, a column a noise setting.
 
     Args:
         title: Of the page.
@@ -110,7 +110,8 @@ def main() -> None:
         sys.exit(f"The configuration can't be used; give all files that the run had.\n{error}")
     title = f"{arguments.title}: {images}"
     methods = methods_of(config)
-    text = page(title, scores, made, methods, list(config["noise"]), arguments.yardstick)
+    noise = list(dict.fromkeys([*config["select"]["noise"], *config["noise"]]))
+    text = page(title, scores, made, methods, noise, arguments.yardstick)
     keep(arguments.run, scores, made, Path(__file__).name)
     write_texts({str(EVIDENCE / f"{arguments.run.name}.md"): text})
 
