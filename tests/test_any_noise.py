@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from skimage.metrics import structural_similarity
 
 from conftest import ROOT
 from distributions import poisson_gaussian
@@ -21,6 +20,7 @@ from noise.models import corrupt, gain_and_deviation
 from noise.seeds import generator
 from recipes.any_noise import POWER, AnyNoise, patches, windows
 from recipes.supervised import Supervised
+from results.scores import scores
 from test_training import CPU
 from training import augmentation
 from training.augmentation import deformed, sampled, textured
@@ -338,11 +338,15 @@ def test_a_range_that_does_not_suit_is_refused_before_training(changes, words):
         recipe_with(**changes)
 
 
+def configuration(*files: str) -> dict:
+    """That of `make model`, and of files after it."""
+    return checked(*(read_file(Path(f)) for f in ("config.yaml", "config/model.yaml", *files)))
+
+
 def test_networks_for_one_noise_are_trained_as_the_one_for_all_is_but_for_that_noise(monkeypatch):
     monkeypatch.chdir(ROOT)
-    files = [read_file(Path(name)) for name in ("config.yaml", "config/model.yaml")]
-    whole = methods_of(checked(*files))["unet_any"].settings["quantum_100"]
-    config = checked(*files, read_file(Path("config/one-noise.yaml")))
+    whole = methods_of(configuration())["unet_any"].settings["quantum_100"]
+    config = configuration("config/one-noise.yaml")
     assert len(config["select"]["noise"]) == 5
     for noise in config["select"]["noise"]:
         settings = methods_of(config)["unet_any"].settings[noise]
@@ -357,13 +361,12 @@ def test_trained_again_it_scores_the_same_within_a_thousandth_whatever_the_round
     With other draws the scores differ more, so a thousandth is little.
     """
     monkeypatch.chdir(ROOT)
-    files = [read_file(Path(name)) for name in ("config.yaml", "config/model.yaml")]
-    settings = dict(methods_of(checked(*files))["unet_any"].settings["quantum_100"])
+    settings = dict(methods_of(configuration())["unet_any"].settings["quantum_100"])
     training = settings.pop("training") | {"steps": 300, "patch": 32}
     settings |= {"widths": NETWORK["widths"]}
     clean, other = films(12, 64, 64)[:, 0].numpy(), films(16, 64, 64)[12:, 0].numpy()
 
-    def scores(seed: int = 1, processor: Processor = CPU) -> list[float]:
+    def means(seed: int = 1, processor: Processor = CPU) -> list[float]:
         torch.manual_seed(seed)
         network, draw = build_network(settings, DETECTOR), partial(generator, seed)
         recipe = AnyNoise(network, {"clean": clean}, DETECTOR, training, draw, processor)
@@ -373,14 +376,13 @@ def test_trained_again_it_scores_the_same_within_a_thousandth_whatever_the_round
         for noise in (DETECTOR, GAUSSIAN):
             noisy = torch.tensor(corrupt(other, noise, generator(1)), dtype=torch.float32)
             answers = network.eval()(noisy.unsqueeze(1), *gain_and_deviation(noise))
-            pairs = zip(other, answers.squeeze(1).detach().numpy(), strict=True)
-            found.append(np.mean([structural_similarity(*pair, data_range=1) for pair in pairs]))
+            found.append(np.mean(scores(other, answers.squeeze(1).detach().numpy())["ssim"]))
         return found
 
-    before, halves = scores(), Processor(torch.device("cpu"), torch.bfloat16)
-    assert scores() == before
-    np.testing.assert_allclose(scores(processor=halves), before, rtol=0, atol=1e-3)
-    assert np.abs(np.subtract(scores(seed=2), before)).max() > 1e-3
+    before, halves = means(), Processor(torch.device("cpu"), torch.bfloat16)
+    assert means() == before
+    np.testing.assert_allclose(means(processor=halves), before, rtol=0, atol=1e-3)
+    assert np.abs(np.subtract(means(seed=2), before)).max() > 1e-3
 
 
 GIVEN = {"plugin": "unet_any", "learned_from": "phantom", "noise": DETECTOR}

@@ -178,8 +178,14 @@ def test_scores_of_rows_are_kept_and_shown_before_a_run_is_complete(finished: Pr
     tool = ["evidence.py", "results/phantom", "--yardstick", "unet", "--configfile"]
     assert project.script(*tool, "config.yaml").returncode == 0
     page = project.folder / "resources/evidence/phantom.md"
-    rows = [line.split("|") for line in page.read_text().split("##")[0].splitlines() if "|" in line]
-    before = {row[1].strip(): [cell.strip() for cell in row[2:4]] for row in rows}
+
+    def cells() -> dict[str, list[str]]:
+        """The first table's two columns by the names of its rows."""
+        lines = page.read_text().split("##")[0].splitlines()
+        rows = [[cell.strip() for cell in line.split("|")] for line in lines if "|" in line]
+        return {row[1]: row[2:4] for row in rows}
+
+    before = cells()
     assert before["U-Net"][1] == MISSING
     shutil.rmtree(scores)
     late.parent.mkdir(parents=True)
@@ -189,11 +195,9 @@ def test_scores_of_rows_are_kept_and_shown_before_a_run_is_complete(finished: Pr
     assert project.script(*tool, "config.yaml", "chosen.yaml").returncode == 0
     expected = pd.read_csv(finished.folder / "results/phantom/scores.csv")
     means = expected.groupby(["method", "noise"])["ssim"].mean()
-    text = page.read_text()
-    rows = [line.split("|") for line in text.split("##")[0].splitlines() if "|" in line]
-    after = {row[1].strip(): [cell.strip() for cell in row[2:4]] for row in rows}
+    after = cells()
     assert after["Method"] == chosen, "what is selected comes first"
     assert after["U-Net"] == [f"{means['unet', noise]:.4f}" for noise in chosen]
     assert after["median"] == before["median"][::-1]
     below = means["unet", "poisson_0.2_1"] - means["median", "poisson_0.2_1"]
-    assert f"{below:.4f}" in text.split("## How far below")[1].split("##")[0]
+    assert f"{below:.4f}" in page.read_text().split("## How far below")[1].split("##")[0]
